@@ -1,0 +1,25 @@
+"""The same lanes over one complete JSON body, for answers that are not streamed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidecar.core.jsontext import Parsed, parse
+from sidecar.core.stream import Reading
+from sidecar.core.stats import Verdict
+
+
+class DocumentWire(Protocol):
+    """One answer in one wire format, as a single document."""
+
+    def read_document(self, document: Parsed) -> Reading:
+        """Judge the whole answer. Raises MalformedChunk if it cannot be one."""
+
+
+def filter_document(body: bytes, wire: DocumentWire) -> bytes:
+    """The body for the client: the original bytes if nothing was hidden in it.
+
+    Raises MalformedJSON, or MalformedChunk, if it is no answer that can be read.
+    """
+    reading = wire.read_document(parse(body))
+    return body if reading.verdict is Verdict.PASS else reading.payloads[0]

@@ -1,0 +1,98 @@
+"""JSON text to values and back, without losing a digit.
+
+A native library reads and writes nearly everything. What it cannot read (lone surrogates), or
+would write differently from how it came (a 30-digit integer, ``1.0e5``), goes the exact way: the
+standard library, with numbers kept as the text they were.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
+
+MAX_DEPTH = 128
+"""Nesting of a JSON text. Real chunks nest less than ten deep; tool schemas echoed in a response
+somewhat more. Deeper ones only serve to exhaust the stack."""
+
+
+class Number(str):
+    """A JSON number as it was written."""
+
+    __slots__ = ()
+
+
+class Parsed(NamedTuple):
+    """A JSON value; ``exact`` if :func:`dump` must write it the exact way."""
+
+    value: Any
+    exact: bool
+
+
+class MalformedJSON(ValueError):
+    """The text is not JSON, or not JSON that can be read in only one way."""
+
+
+def parse(text: bytes) -> Parsed:
+    """The value of a JSON text in UTF-8 (RFC 8259).
+
+    Raises MalformedJSON for anything else: a duplicate key too, of which two readers may see
+    different values (RFC 8259, 4), NaN and infinities, and nesting deeper than ``MAX_DEPTH``.
+    """
+    try:
+        value = orjson.loads(text)
+        # What writes back to the same bytes holds nothing that was not read.
+        if orjson.dumps(value) == text:
+            return Parsed(value, False)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    return Parsed(_parse_exactly(text), True)
+
+
+def dump(value: Any, *, exact: bool) -> bytes:
+    """``value`` as compact JSON text in UTF-8; ``exact`` for values that ``parse`` called so."""
+    if not exact:
+        try:
+            return orjson.dumps(value)
+        except orjson.JSONEncodeError:
+            pass
+    return _dump_exactly(value).encode()
+
+
+def _parse_exactly(text: bytes) -> Any:
+    try:
+        return _DECODER.decode(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        # The error's own text quotes the input, which may be what must stay hidden.
+        raise MalformedJSON("not JSON") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise MalformedJSON("duplicate key")
+    return value
+
+
+def _constant(_: str) -> NoReturn:
+    raise MalformedJSON("NaN or infinity")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=Number,
+    parse_float=Number,
+    parse_constant=_constant,
+)
+
+
+def _dump_exactly(value: Any) -> str:
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict):
+        members = (f"{json.dumps(key)}:{_dump_exactly(item)}" for key, item in value.items())
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_dump_exactly, value)) + "]"
+    return json.dumps(value)

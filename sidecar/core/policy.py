@@ -1,0 +1,110 @@
+"""What an operator wishes to happen to each channel. Knows nothing of markers or wire shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reasoning(StrEnum):
+    """What becomes of reasoning, in the answer's text and in fields of its own."""
+
+    DROP = "drop"
+    KEEP = "keep"
+    MOVE = "move"
+    """Out of the answer's text into ``delta.reasoning_content``; fields of its own stay."""
+
+
+class ToolCalls(StrEnum):
+    """What becomes of tool calls."""
+
+    DROP = "drop"
+    KEEP = "keep"
+    DECLARED = "declared"
+    """Kept if the request itself declares a tool of that name, dropped otherwise."""
+
+
+class ToolResults(StrEnum):
+    """What becomes of tool results."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class StartsIn(StrEnum):
+    """Where an answer begins: a prompt template may already have opened a reasoning block."""
+
+    CONTENT = "content"
+    REASONING = "reasoning"
+
+
+class Unclosed(StrEnum):
+    """What becomes of a region that is still open when the answer ends."""
+
+    HIDE = "hide"
+    SHOW = "show"
+
+
+class Quoted(StrEnum):
+    """What a marker in a code span or a code fence of the visible answer is."""
+
+    KEEP = "keep"
+    """A mention: it stays, as the text it is."""
+    DROP = "drop"
+    """A marker like any other."""
+
+
+class OnEmpty(StrEnum):
+    """What to do with an answer of which nothing visible is left."""
+
+    ALLOW = "allow"
+    PROMOTE = "promote"
+    """Send the hidden reasoning as the answer."""
+    ERROR = "error"
+
+
+class FinishReason(StrEnum):
+    """Whether ``finish_reason: tool_calls`` becomes ``stop`` once every call is stripped."""
+
+    REWRITE = "rewrite"
+    KEEP = "keep"
+
+
+class UnknownFields(StrEnum):
+    """What becomes of JSON keys that the wire format's table does not know."""
+
+    DROP = "drop"
+    PASS = "pass"
+
+
+class Mode(StrEnum):
+    """Whether a rule acts."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    """Nothing is changed; what would be is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The wishes of one rule. Immutable, shared by all its streams."""
+
+    reasoning: Reasoning = Reasoning.DROP
+    tool_calls: ToolCalls = ToolCalls.DROP
+    tool_results: ToolResults = ToolResults.DROP
+    starts_in: StartsIn = StartsIn.CONTENT
+    unclosed: Unclosed = Unclosed.HIDE
+    quoted: Quoted = Quoted.KEEP
+    on_empty: OnEmpty = OnEmpty.ALLOW
+    finish_reason: FinishReason = FinishReason.REWRITE
+    unknown_fields: UnknownFields = UnknownFields.DROP
+    mode: Mode = Mode.ENFORCE
+
+    @property
+    def hides(self) -> bool:
+        """Whether any channel is kept from the client (or moved): if not, nothing is touched."""
+        return not (
+            self.reasoning is Reasoning.KEEP
+            and self.tool_calls is ToolCalls.KEEP
+            and self.tool_results is ToolResults.KEEP
+        )

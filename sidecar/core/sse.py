@@ -1,0 +1,134 @@
+"""Server-sent events: chunks to frames, and frames to bytes.
+
+Follows the HTML Standard, 9.2.6 "Interpreting an event stream": lines end with LF, CR or CRLF (and
+with nothing else), one BOM at the start is dropped, an event that no blank line ended is discarded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+DONE = b"[DONE]"
+"""The data of the event with which a chat stream ends."""
+
+_BOM = b"\xef\xbb\xbf"
+# Atomic groups: a CRLF is one line end, never a CR and then a LF.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class EventTooLarge(ValueError):
+    """An event is larger than the limit; nothing of it may be forwarded."""
+
+
+class Frame(NamedTuple):
+    """One event block.
+
+    ``raw`` are its bytes with the blank line. ``data`` is what its data lines say, None if it has
+    none (a comment, an id). ``pure``: the block is data lines and nothing else, so that its raw
+    bytes say no more than its data.
+    """
+
+    raw: bytes
+    data: bytes | None
+    pure: bool
+
+
+class Decoder:
+    """Cuts a stream of bytes into frames; the tail without a blank line waits.
+
+    ``limit``: bytes of one event, terminator included.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_searched", "_started")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        """Nothing before this position in the buffer ends an event."""
+        self._limit = limit
+        self._started = False
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
+        of no more use."""
+        if self._buffer or not self._started:
+            chunk = self._join(chunk)
+        if b"\r" in chunk:
+            yield from self._feed_any(chunk)
+            return
+        *blocks, rest = chunk.split(b"\n\n")
+        for block in blocks:
+            self._check(len(block))
+            if block:
+                yield frame(block + b"\n\n")
+        self._keep(rest)
+
+    def finish(self) -> Frame | None:
+        """The frame of an unterminated event, if the stream ended in one."""
+        rest = bytes(self._buffer).strip(b"\r\n")
+        self._buffer.clear()
+        return frame(rest + b"\n\n") if rest else None
+
+    def _feed_any(self, chunk: bytes) -> Iterator[Frame]:
+        start = 0
+        for end in _BLANK_LINE.finditer(chunk):
+            if end.end() == len(chunk) and chunk.endswith(b"\r"):
+                break  # It may be half a CRLF: the next chunk says whose line end it is.
+            block = chunk[start : end.end()]
+            self._check(len(block))
+            start = end.end()
+            if block.strip(b"\r\n"):
+                yield frame(block)
+        self._keep(chunk[start:])
+
+    def _join(self, chunk: bytes) -> bytes:
+        """The waiting tail and ``chunk``, if something may end in them; else nothing."""
+        self._buffer += chunk
+        if not self._started:
+            if _BOM.startswith(self._buffer[:3]) and len(self._buffer) < 3:
+                return b""
+            self._started = True
+            if self._buffer.startswith(_BOM):
+                del self._buffer[:3]
+        if not _BLANK_LINE.search(self._buffer, self._searched):
+            self._note_searched()
+            return b""
+        joined = bytes(self._buffer)
+        self._buffer.clear()
+        return joined
+
+    def _keep(self, rest: bytes) -> None:
+        if rest:
+            self._buffer += rest
+            self._note_searched()
+
+    def _note_searched(self) -> None:
+        self._check(len(self._buffer))
+        # The last three bytes may be the beginning of a blank line.
+        self._searched = max(0, len(self._buffer) - 3)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLarge(f"an event is larger than {self._limit} bytes")
+
+
+def frame(block: bytes) -> Frame:
+    """The frame of one block, given with its blank line."""
+    if block.startswith(b"data: ") and block.endswith(b"\n\n"):
+        data = block[6:-2]
+        if b"\n" not in data and b"\r" not in data:
+            return Frame(block, data, True)
+    lines = [line for line in _LINE_END.split(block) if line]
+    data_lines = [line for line in lines if line == b"data" or line.startswith(b"data:")]
+    if not data_lines:
+        return Frame(block, None, False)
+    data = b"\n".join(line[5:].removeprefix(b" ") for line in data_lines)
+    return Frame(block, data, len(data_lines) == len(lines))
+
+
+def event(data: bytes) -> bytes:
+    """``data``, a JSON text, as an event without a name, on one line: many clients read no more."""
+    return b"data: " + data.replace(b"\n", b" ") + b"\n\n"

@@ -1,0 +1,49 @@
+"""Plain counters of one answer. What reads them (metrics, replay) decides what they mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sidecar.core.channel import Channel, Segment
+
+
+class Verdict(StrEnum):
+    """What happened to one frame."""
+
+    PASS = "pass"
+    """It left as its original bytes."""
+    REWRITE = "rewrite"
+    DROP = "drop"
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts characters, frames and keys; never holds text."""
+
+    frames: Counter[Verdict] = field(default_factory=Counter)
+    visible_characters: int = 0
+    hidden_characters: Counter[tuple[Channel, str]] = field(default_factory=Counter)
+    """By channel and format; the format of what came in a field of its own is ``field``."""
+    unknown_fields: int = 0
+    reasoning_seen: bool = False
+    visible_seen: bool = False
+
+    def show(self, characters: int) -> None:
+        """Visible text was sent; an empty string is none."""
+        if characters:
+            self.visible_characters += characters
+            self.visible_seen = True
+
+    def hide(self, segment: Segment) -> None:
+        """A segment was hidden, or moved out of the answer."""
+        self.hidden_characters[segment.channel, segment.format_id] += len(segment.text)
+        if segment.channel is Channel.REASONING:
+            self.reasoning_seen = True
+
+    def hide_field(self, channel: Channel, characters: int) -> None:
+        """A field of its own was hidden; ``characters`` is the length of its text."""
+        self.hidden_characters[channel, "field"] += characters
+        if channel is Channel.REASONING:
+            self.reasoning_seen = True

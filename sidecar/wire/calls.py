@@ -1,0 +1,135 @@
+"""Tool calls in fields of their own: which are kept, and under which index."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.core.channel import Channel
+from sidecar.core.policy import ToolCalls
+from sidecar.core.stats import Stats
+from sidecar.wire.fields import Record
+
+MAX_UNNAMED = 65_536
+"""Characters of a call's arguments kept until its name arrives. Names come first everywhere but
+in a few servers, and there the first delta has no arguments; a longer one stays hidden."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of the stream. ``index`` is the client's; None while the call is not kept."""
+
+    id: str | None = None
+    named: bool = False
+    index: int | None = None
+    waiting: list[Record] = field(default_factory=list)
+    size: int = 0
+
+
+class CallFilter:
+    """The tool calls of one choice. All deltas of a hidden call are hidden."""
+
+    def __init__(self, wish: ToolCalls, declared: Collection[str], stats: Stats) -> None:
+        self.kept = 0
+        self.hidden = 0
+        self._wish = wish
+        self._declared = declared
+        self._stats = stats
+        self._calls: dict[int, _Call] = {}
+        self._last = -1
+        self._function: _Call | None = None
+
+    def filter(self, deltas: list[Any]) -> list[Any]:
+        """The deltas that stay, renumbered; ``deltas`` itself if all stay as they are."""
+        if self._wish is ToolCalls.KEEP:
+            self.kept += len(deltas)
+            return deltas
+        kept: list[Any] = []
+        for delta in deltas:
+            if isinstance(delta, dict):
+                kept.extend(self._filter_one(delta))
+        return deltas if len(kept) == len(deltas) and all(map(_is, kept, deltas)) else kept
+
+    def filter_function(self, value: Record) -> Record | None:
+        """The legacy ``function_call``, or None if it is hidden."""
+        if self._wish is ToolCalls.KEEP:
+            self.kept += 1
+            return value
+        if self._function is None:
+            self._function = _Call()
+        call = self._function
+        if not call.named and value.get("name"):
+            self._name(call, value["name"])
+        if call.index is None:
+            self._hide(value)
+            return None
+        return value
+
+    def _filter_one(self, delta: Record) -> list[Record]:
+        function = _function_of(delta)
+        call = self._call_of(delta, function)
+        if not call.named:
+            name = function.get("name")
+            if not name:
+                return self._wait(call, delta, function)
+            self._name(call, name)
+        waiting, call.waiting = call.waiting, []
+        if call.index is None:
+            for hidden in [*waiting, delta]:
+                self._hide(_function_of(hidden))
+            return []
+        return [_renumbered(kept, call.index) for kept in [*waiting, delta]]
+
+    def _call_of(self, delta: Record, function: Record) -> _Call:
+        index = delta.get("index")
+        if not isinstance(index, int):
+            # Mistral numbers nothing: a name or an id begins the next call.
+            index = self._last + 1 if function.get("name") or self._last < 0 else self._last
+        self._last = index
+        call = self._calls.setdefault(index, _Call())
+        call_id = delta.get("id")
+        if call.named and call.id and call_id and call_id != call.id and function.get("name"):
+            # Some servers give parallel calls the same index.
+            call = self._calls[index] = _Call()
+        call.id = call.id or call_id
+        return call
+
+    def _name(self, call: _Call, name: Any) -> None:
+        call.named = True
+        if self._wish is ToolCalls.DECLARED and name in self._declared:
+            call.index = self.kept
+            self.kept += 1
+        else:
+            self.hidden += 1
+
+    def _wait(self, call: _Call, delta: Record, function: Record) -> list[Record]:
+        if self._wish is ToolCalls.DROP or call.size > MAX_UNNAMED:
+            self._name(call, None)
+            self._hide(function)
+            return []
+        call.size += len(str(function.get("arguments") or ""))
+        call.waiting.append(delta)
+        return []
+
+    def _hide(self, function: Record) -> None:
+        text = f"{function.get('name') or ''}{function.get('arguments') or ''}"
+        self._stats.hide_field(Channel.TOOL_CALL, len(text))
+
+
+def _function_of(delta: Record) -> Record:
+    for key in ("function", "custom"):
+        value = delta.get(key)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _renumbered(delta: Record, index: int) -> Record:
+    if delta.get("index", index) == index:
+        return delta
+    return delta | {"index": index}
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other

@@ -1,0 +1,195 @@
+"""Chat completions: ``chat.completion.chunk`` streams and ``chat.completion`` documents.
+
+What may pass is written down in :mod:`sidecar.wire.chat_fields`; what becomes of one choice is
+decided in :mod:`sidecar.wire.choice`. This module puts the choices back into their envelope.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.core.jsontext import Number, Parsed, dump
+from sidecar.core.lane import Lane
+from sidecar.core.channel import Channel
+from sidecar.core.policy import OnEmpty, UnknownFields
+from sidecar.core.stats import Stats, Verdict
+from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
+from sidecar.wire.chat_fields import CARRIED, ENVELOPE
+from sidecar.wire.choice import Choice, Ruling
+from sidecar.wire.errors import error_payload, upstream_error
+from sidecar.wire.fields import Record, prune
+
+MAX_CHOICES = 128
+"""The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
+
+NOTHING_VISIBLE = Fault(
+    "empty_answer", "The model ended its answer without any text that may be shown."
+)
+
+_REPEATED = ("id", "object", "created", "model", "system_fingerprint")
+
+
+class Chat:
+    """One chat answer under one rule."""
+
+    def __init__(self, ruling: Ruling) -> None:
+        self.stats = Stats()
+        self._ruling = ruling
+        self._policy = ruling.policy
+        self._choices: dict[int, Choice] = {}
+        self._latest: Record = {}
+        """The latest chunk with a choice; a chunk of our own repeats its envelope."""
+
+    @property
+    def lanes(self) -> dict[int, Lane]:
+        """The lane of each choice, by its index."""
+        return {index: choice.lane for index, choice in self._choices.items()}
+
+    def read(self, event: Parsed) -> Reading:
+        """Judge one chunk of a stream. Raises MalformedChunk."""
+        record = _record(event)
+        if record.get("error"):
+            return self._error(record["error"])
+        changed = self._prune(record)
+        items = record.get("choices")
+        if not items:
+            if changed and not _carries(record):
+                return Reading(Verdict.DROP)
+            return _reading(record, event, changed)
+        self._latest = record
+        return self._read_choices(record, _items(items), event, changed)
+
+    def read_document(self, document: Parsed) -> Reading:
+        """Judge a whole answer. Raises MalformedChunk."""
+        record = _record(document)
+        changed = self._prune(record)
+        items = record.get("choices")
+        if not items:
+            raise MalformedChunk("an answer has choices")
+        for item in _items(items):
+            choice = self._choice(_index(item))
+            changed |= choice.read_whole(item)
+            if self._refuses(choice):
+                return Reading(Verdict.REWRITE, (error_payload(NOTHING_VISIBLE),), last=True)
+        return _reading(record, document, changed)
+
+    def end(self, fault: Fault | None) -> list[bytes]:
+        """What is still to be said when upstream is done."""
+        out: list[bytes] = []
+        complete = bool(self._choices)
+        for index, choice in self._choices.items():
+            if choice.finished:
+                continue
+            text = choice.release()
+            if text:
+                out.append(self._chunk(index, {"content": text}))
+            if choice.postponed is None:
+                complete = False
+            elif self._refuses(choice):
+                fault, complete = NOTHING_VISIBLE, False
+            else:
+                out.append(self._chunk(index, {}, choice.postponed))
+        if not complete:
+            out.append(error_payload(fault or UPSTREAM_CLOSED))
+        return out
+
+    def _read_choices(
+        self, record: Record, items: list[Record], event: Parsed, changed: bool
+    ) -> Reading:
+        before: list[bytes] = []
+        left: list[Record] = []
+        verdicts = set()
+        for item in items:
+            index = _index(item)
+            choice = self._choice(index)
+            if choice.finished:
+                changed = True
+                continue
+            verdicts.add(choice.read(item))
+            before.extend(self._chunk(index, delta) for delta in choice.before)
+            left.append(item)
+            if choice.finished and self._refuses(choice):
+                return Reading(
+                    Verdict.REWRITE, (*before, error_payload(NOTHING_VISIBLE)), last=True
+                )
+        if not changed and not before and verdicts == {Verdict.PASS}:
+            return Reading(Verdict.PASS)
+        if verdicts <= {Verdict.DROP} and not _carries(record):
+            return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
+        record["choices"] = left
+        # Padding that evens out the length of a text that is no longer there.
+        record.pop("obfuscation", None)
+        return Reading(Verdict.REWRITE, (*before, dump(record, exact=event.exact)))
+
+    def _choice(self, index: int) -> Choice:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = Choice(self._ruling, self.stats)
+        return choice
+
+    def _refuses(self, choice: Choice) -> bool:
+        return self._policy.on_empty is OnEmpty.ERROR and choice.empty
+
+    def _chunk(self, index: int, delta: Record, reason: str | None = None) -> bytes:
+        """A chunk of our own."""
+        envelope = {key: self._latest[key] for key in _REPEATED if key in self._latest}
+        choice = {"index": index, "delta": delta, "finish_reason": reason}
+        return dump(envelope | {"choices": [choice]}, exact=True)
+
+    def _error(self, error: Any) -> Reading:
+        """Upstream reports an error in the stream, which ends with it."""
+        out = []
+        for index, choice in self._choices.items():
+            text = "" if choice.finished else choice.release()
+            if text:
+                out.append(self._chunk(index, {"content": text}))
+        record = upstream_error(error)
+        # An error message may quote the model's output.
+        record["message"] = self._visible(record["message"])
+        out.append(dump({"error": record}, exact=True))
+        return Reading(Verdict.REWRITE, tuple(out), last=True)
+
+    def _visible(self, text: str) -> str:
+        lane = Lane(self._ruling.vocabulary)
+        segments = [*lane.feed(text), *lane.finish()]
+        return "".join(part.text for part in segments if part.channel is Channel.CONTENT)
+
+    def _prune(self, record: Record) -> bool:
+        if self._policy.unknown_fields is UnknownFields.PASS:
+            return False
+        dropped = prune(record, ENVELOPE)
+        self.stats.unknown_fields += dropped
+        return bool(dropped)
+
+
+def _record(parsed: Parsed) -> Record:
+    if not isinstance(parsed.value, dict):
+        raise MalformedChunk("a chunk is a JSON object")
+    return parsed.value
+
+
+def _items(items: Any) -> list[Record]:
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise MalformedChunk("choices is a list of objects")
+    return items
+
+
+def _index(item: Record) -> int:
+    index = item.get("index")
+    if index is None:
+        return 0
+    if isinstance(index, Number) and index.isdigit():
+        index = int(index[:4])
+    if type(index) is not int or not 0 <= index < MAX_CHOICES:
+        raise MalformedChunk(f"a choice's index is an integer from 0 to {MAX_CHOICES - 1}")
+    return index
+
+
+def _carries(record: Record) -> bool:
+    return any(record.get(key) for key in CARRIED)
+
+
+def _reading(record: Record, parsed: Parsed, changed: bool) -> Reading:
+    if not changed:
+        return Reading(Verdict.PASS)
+    return Reading(Verdict.REWRITE, (dump(record, exact=parsed.exact),))

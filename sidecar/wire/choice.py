@@ -1,0 +1,376 @@
+"""One choice of a chat answer: its lane, its calls, and what becomes of each of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from sidecar.core.channel import Channel, Segment
+from sidecar.core.lane import Lane
+from sidecar.core.policy import (
+    FinishReason,
+    OnEmpty,
+    Policy,
+    Reasoning,
+    ToolResults,
+    UnknownFields,
+)
+from sidecar.core.stats import Stats, Verdict
+from sidecar.core.vocabulary import Vocabulary
+from sidecar.wire.calls import CallFilter
+from sidecar.wire.chat_fields import (
+    ANSWER_ROLES,
+    CALL_FINISHES,
+    CHOICE,
+    FINISH_REASONS,
+    MESSAGE,
+    PART,
+    REASONING_KEYS,
+    STOP_KEYS,
+    THINKING_PARTS,
+)
+from sidecar.wire.fields import Record, Table, prune
+from sidecar.wire.logprobs import says_only
+
+MAX_PROMOTED = 65_536
+"""Characters of hidden reasoning kept for ``on_empty: promote``."""
+
+
+class Ruling(NamedTuple):
+    """What one rule means for one request. ``declared`` are the tools that it declares."""
+
+    policy: Policy
+    vocabulary: Vocabulary
+    declared: Collection[str] = frozenset()
+
+
+class Choice:
+    """One choice, delta by delta (:meth:`read`) or as a whole (:meth:`read_whole`)."""
+
+    def __init__(self, ruling: Ruling, stats: Stats) -> None:
+        self.finished = False
+        self.postponed: str | None = None
+        """A finish reason that was held back: an agent's back end may go on after a round of
+        tool calls, and a choice has one finish."""
+        self.before: list[Record] = []
+        """Deltas to be sent before the chunk that was read last."""
+        self._ruling = ruling
+        self._policy = ruling.policy
+        self._stats = stats
+        self._lane = Lane(ruling.vocabulary, ruling.declared)
+        self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, stats)
+        self._answering = True
+        """The current message is the assistant's, not what a tool returned."""
+        self._role_sent = False
+        self._role_hidden = False
+        self._reasoning_has_field = False
+        self._hid = False
+        self._visible = False
+        self._promotable: list[str] = []
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of the current message."""
+        return self._lane
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing that a person or a program could use was left."""
+        return not self._visible and not self._calls.kept
+
+    def read(self, item: Record) -> Verdict:
+        """Judge one streamed choice, in place. DROP: it has nothing left to say."""
+        self.before = []
+        changed = self._prune(item, CHOICE)
+        delta = item.get("delta")
+        if not isinstance(delta, dict):
+            delta, changed = {}, True
+        changed |= self._read_message(item, delta, whole=False)
+        item["delta"] = delta
+        reason = item.get("finish_reason")
+        if reason:
+            changed |= self._finish(item, reason)
+        if not changed and not (self._role_hidden and not self._role_sent):
+            self._role_sent |= bool(delta.get("role"))
+            return Verdict.PASS
+        return self._verdict(item)
+
+    def read_whole(self, item: Record) -> bool:
+        """Judge a complete choice, in place. Returns whether it was changed."""
+        changed = self._prune(item, CHOICE)
+        message = item.get("message")
+        if isinstance(message, dict):
+            changed |= self._read_message(item, message, whole=True)
+        reason = item.get("finish_reason")
+        if reason:
+            changed |= self._set_reason(item, reason)
+        self.finished = True
+        return changed
+
+    def release(self) -> str:
+        """The text that was still held, or what is sent where nothing visible was left; the
+        current message has ended."""
+        text, _ = self._judge(self._lane.finish())
+        return text or self._promoted()
+
+    # One message, or one increment of it.
+
+    def _read_message(self, item: Record, message: Record, *, whole: bool) -> bool:
+        changed = self._prune(message, MESSAGE)
+        self._read_role(message)
+        if not self._answering:
+            changed |= self._read_result(message)
+        else:
+            changed |= self._read_reasoning(message)
+            changed |= self._read_content(message, whole=whole)
+            changed |= self._read_calls(message)
+            self._visible |= any(message.get(key) for key in ("refusal", "audio", "images"))
+        return self._read_repeats(item, message, changed) or changed
+
+    def _read_role(self, message: Record) -> None:
+        role = message.get("role")
+        if role is None:
+            return
+        answering = role in ANSWER_ROLES
+        if answering and not self._answering:
+            self._start_message()
+        self._answering = answering
+
+    def _start_message(self) -> None:
+        """The message before this one is over, so what it held is certain."""
+        rest, _ = self._judge(self._lane.finish())
+        if rest:
+            self.before.append({"content": rest})
+        self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+
+    def _read_result(self, message: Record) -> bool:
+        if self._policy.tool_results is ToolResults.KEEP:
+            return False
+        self._hid = True
+        self._role_hidden |= "role" in message
+        self._stats.hide_field(Channel.TOOL_RESULT, len(_plain_text(message.get("content"))))
+        message.clear()
+        return True
+
+    def _read_reasoning(self, message: Record) -> bool:
+        said = [key for key in REASONING_KEYS if message.get(key)]
+        if not said:
+            return False
+        text = next(filter(None, (_plain_text(message[key]) for key in said)), "")
+        self._reasoning_has_field |= bool(text)
+        self._stats.reasoning_seen |= bool(text)
+        if self._policy.reasoning is not Reasoning.DROP:
+            return False
+        self._hid = True
+        self._stats.hide_field(Channel.REASONING, len(text))
+        self._keep_for_promotion(text)
+        for key in said:
+            del message[key]
+        return True
+
+    def _read_content(self, message: Record, *, whole: bool) -> bool:
+        content = message.get("content")
+        visible: Any = content
+        moved = ""
+        if isinstance(content, list):
+            visible, moved = self._read_parts(content)
+        elif isinstance(content, str):
+            visible, moved = self._judge(self._lane.feed(content))
+        if whole:
+            rest, moved_rest = self._judge(self._lane.finish())
+            visible = _joined(visible, rest or self._promoted())
+            moved += moved_rest
+        if moved and not self._reasoning_has_field:
+            message["reasoning_content"] = (message.get("reasoning_content") or "") + moved
+        if visible == content:
+            return bool(moved)
+        message["content"] = visible
+        return True
+
+    def _read_parts(self, parts: list[Any]) -> tuple[list[Any], str]:
+        """Content as a list of typed parts, some of which may be reasoning."""
+        kept: list[Any] = []
+        moved = ""
+        for part in parts:
+            if not isinstance(part, dict):
+                continue
+            self._prune(part, PART)
+            if part.get("type") in THINKING_PARTS:
+                kept.extend(self._read_thinking(part))
+                continue
+            text = part.get("text")
+            if isinstance(text, str):
+                visible, more = self._judge(self._lane.feed(text))
+                moved += more
+                part = part if visible == text else part | {"text": visible}
+                if text and not visible:
+                    continue
+            kept.append(part)
+        return (parts if kept == parts else kept), moved
+
+    def _read_thinking(self, part: Record) -> list[Record]:
+        text = _plain_text(part)
+        self._reasoning_has_field = True
+        self._stats.reasoning_seen |= bool(text)
+        if self._policy.reasoning is not Reasoning.DROP:
+            return [part]
+        self._hid = True
+        self._stats.hide_field(Channel.REASONING, len(text))
+        self._keep_for_promotion(text)
+        return []
+
+    def _read_calls(self, message: Record) -> bool:
+        changed = False
+        deltas = message.get("tool_calls")
+        if deltas:
+            kept = self._calls.filter(deltas)
+            if kept is not deltas:
+                changed = True
+                message["tool_calls"] = kept
+                if not kept:
+                    del message["tool_calls"]
+        function = message.get("function_call")
+        if function and self._calls.filter_function(function) is None:
+            del message["function_call"]
+            changed = True
+        self._hid |= changed
+        return changed
+
+    def _read_repeats(self, item: Record, message: Record, changed: bool) -> bool:
+        """What says the message again may stay only if it says no more than is left of it."""
+        cut = False
+        content = _plain_text(message.get("content"))
+        logprobs = item.get("logprobs")
+        if logprobs and not says_only(logprobs, content, message.get("refusal") or ""):
+            item["logprobs"] = None
+            cut = True
+        if item.get("token_ids") and (changed or not content):
+            del item["token_ids"]
+            cut = True
+        if self._hid:
+            for key in STOP_KEYS:
+                if isinstance(item.get(key), str):
+                    item[key] = None
+                    cut = True
+        return cut
+
+    # Text.
+
+    def _judge(self, segments: list[Segment]) -> tuple[str, str]:
+        """The visible text of ``segments``, and what is moved out of it."""
+        if len(segments) == 1 and segments[0].channel is Channel.CONTENT:
+            text = segments[0].text
+            self._show(text)
+            return text, ""
+        visible, moved = [], []
+        for segment in segments:
+            if segment.channel is Channel.CONTENT:
+                visible.append(segment.text)
+                continue
+            self._hid = True
+            self._stats.hide(segment)
+            if segment.channel is Channel.REASONING:
+                self._keep_for_promotion(segment.text)
+                if self._policy.reasoning is Reasoning.MOVE:
+                    moved.append(segment.text)
+        text = "".join(visible)
+        self._show(text)
+        return text, "".join(moved)
+
+    def _show(self, text: str) -> None:
+        self._stats.show(len(text))
+        self._visible = self._visible or bool(text.strip())
+
+    def _keep_for_promotion(self, text: str) -> None:
+        if self._policy.on_empty is OnEmpty.PROMOTE and not self._visible:
+            room = MAX_PROMOTED - sum(map(len, self._promotable))
+            if room > 0:
+                self._promotable.append(text[:room])
+
+    def _promoted(self) -> str:
+        """The hidden reasoning, if it is to be sent because nothing else was."""
+        if self._policy.on_empty is not OnEmpty.PROMOTE or not self.empty:
+            return ""
+        text = "".join(self._promotable).strip()
+        self._promotable = []
+        self._show(text)
+        return text
+
+    # The end.
+
+    def _finish(self, item: Record, reason: str) -> bool:
+        """The stream's choice says that it has ended. Returns whether that was changed."""
+        if not self._answering or self._ends_with_hidden_calls(reason):
+            # A back end that runs the tools itself goes on after this.
+            self._set_reason(item, reason)
+            self.postponed = item["finish_reason"]
+            item["finish_reason"] = None
+            self._start_message()
+            return True
+        self.finished = True
+        changed = self._set_reason(item, reason)
+        rest = self.release()
+        if rest:
+            delta = item["delta"]
+            self.before.append(delta | {"content": _joined(delta.get("content"), rest)})
+            item["delta"] = {}
+        return changed or bool(rest)
+
+    def _ends_with_hidden_calls(self, reason: str) -> bool:
+        return reason in CALL_FINISHES and bool(self._calls.hidden) and not self._calls.kept
+
+    def _set_reason(self, item: Record, reason: str) -> bool:
+        rewritten = reason
+        if reason not in FINISH_REASONS:
+            rewritten = "stop"
+            self._stats.unknown_fields += 1
+        elif (
+            self._ends_with_hidden_calls(reason)
+            and self._policy.finish_reason is FinishReason.REWRITE
+        ):
+            rewritten = "stop"
+        item["finish_reason"] = rewritten
+        return rewritten != reason
+
+    def _verdict(self, item: Record) -> Verdict:
+        """What to do with a changed choice: send it if it says anything."""
+        delta = item["delta"]
+        says = bool(item.get("finish_reason")) or any(
+            value for key, value in delta.items() if key not in ("role", "index")
+        )
+        if not says and (self._role_sent or not delta.get("role")):
+            return Verdict.DROP
+        if self._role_hidden and not self._role_sent:
+            delta.setdefault("role", "assistant")
+        self._role_sent |= bool(delta.get("role"))
+        return Verdict.REWRITE
+
+    def _prune(self, record: Record, table: Table) -> bool:
+        if self._policy.unknown_fields is UnknownFields.PASS:
+            return False
+        dropped = prune(record, table)
+        self._stats.unknown_fields += dropped
+        return bool(dropped)
+
+
+def _joined(content: Any, rest: str) -> Any:
+    """``content``, a message's text or parts, with ``rest`` after it."""
+    if not rest:
+        return content
+    if isinstance(content, list):
+        return [*content, {"type": "text", "text": rest}]
+    return (content or "") + rest
+
+
+def _plain_text(value: Any) -> str:
+    """The text in ``value``: a string, or the strings of a list or object of typed parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_plain_text, value))
+    if isinstance(value, dict):
+        return "".join(_plain_text(value[key]) for key in _TEXT_KEYS if key in value)
+    return ""
+
+
+_TEXT_KEYS = ("text", "thinking", "summary", "content", "thinking_blocks")

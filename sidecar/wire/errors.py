@@ -1,0 +1,52 @@
+"""The error object of OpenAI's API, as every SDK raises it: in a stream and as a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.core.jsontext import dump
+from sidecar.core.stream import Fault
+from sidecar.wire.fields import TEXT, TEXT_OR_NUMBER, Holds, Record, Table
+
+ERROR_FIELDS: Table = {
+    "message": TEXT,
+    "type": TEXT,
+    "code": TEXT_OR_NUMBER,
+    "param": TEXT,
+}
+ERROR = Holds(frozenset({dict, str, type(None)}))
+"""An ``error`` key may hold an object, or (Ollama) just the message."""
+
+MAX_MESSAGE = 2048
+"""Characters of an upstream error message that are passed on. Developers need "context length
+exceeded"; some servers send the whole prompt after it."""
+
+
+def error_payload(fault: Fault) -> bytes:
+    """Our own error object."""
+    return dump(
+        {
+            "error": {
+                "message": fault.message,
+                "type": "upstream_error",
+                "code": fault.code,
+                "param": None,
+            }
+        },
+        exact=False,
+    )
+
+
+def upstream_error(error: Any) -> Record:
+    """The known members of an upstream's error object, with all four present."""
+    fields = error if isinstance(error, dict) else {"message": error}
+    known = {
+        key: value
+        for key, value in fields.items()
+        if key in ERROR_FIELDS and type(value) in ERROR_FIELDS[key].types
+    }
+    record = {"message": None, "type": None, "code": None, "param": None} | known
+    message = record["message"] or "The upstream server reported an error."
+    record["message"] = message[:MAX_MESSAGE]
+    record["type"] = record["type"] or "upstream_error"
+    return record
