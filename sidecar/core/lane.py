@@ -69,21 +69,19 @@ class Lane:
         self._enter_body()
 
     def __repr__(self) -> str:
+        return f"<Lane in {self.where}, edge {self._edge.name.lower()}, holds {len(self.held)}>"
+
+    @property
+    def where(self) -> str:
+        """The region the lane is in, as ``format.region``; ``content`` in the visible answer."""
         region = self._place.region
-        where = "content" if region is None else f"{region.format_id}.{region.facts.name}"
-        return f"<Lane in {where}, edge {self._edge.name.lower()}, holds {len(self.held)}>"
+        return "content" if region is None else f"{region.format_id}.{region.facts.name}"
 
     @property
     def held(self) -> str:
         """The text that was fed but not yet judged."""
         withheld = "".join(segment.text for segment in self._withheld or ())
         return self._space + withheld + self._held
-
-    @property
-    def channel(self) -> Channel:
-        """The channel that the lane is in."""
-        region = self._place.region
-        return Channel.CONTENT if region is None else region.facts.channel
 
     def feed(self, text: str) -> list[Segment]:
         """What ``text`` makes certain, in order. A single segment whose text *is* ``text``

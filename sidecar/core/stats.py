@@ -29,6 +29,8 @@ class Stats:
     unknown_fields: int = 0
     reasoning_seen: bool = False
     visible_seen: bool = False
+    error: str | None = None
+    """The code of the error that the answer ended with, if it did."""
 
     def show(self, characters: int) -> None:
         """Visible text was sent; an empty string is none."""

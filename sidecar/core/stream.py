@@ -57,6 +57,8 @@ class Wire(Protocol):
         choice has none (``fault``, or that the answer is incomplete)."""
 
 
+_DONE_EVENT = event(DONE)
+
 Trace = Callable[[Frame, Verdict], None]
 
 
@@ -111,7 +113,7 @@ class StreamFilter:
             self._note(frame, Verdict.DROP)
         elif data.strip() == DONE:
             self._note(frame, Verdict.PASS)
-            self._end(None, out)
+            self._end(None, out, mark=frame.raw if frame.pure else _DONE_EVENT)
         else:
             self._event(frame, data, out)
 
@@ -130,12 +132,12 @@ class StreamFilter:
         if reading.last:
             self._close(out)
 
-    def _end(self, fault: Fault | None, out: list[bytes]) -> None:
+    def _end(self, fault: Fault | None, out: list[bytes], mark: bytes = _DONE_EVENT) -> None:
         out.extend(map(event, self._wire.end(fault)))
-        self._close(out)
+        self._close(out, mark)
 
-    def _close(self, out: list[bytes]) -> None:
-        out.append(event(DONE))
+    def _close(self, out: list[bytes], mark: bytes = _DONE_EVENT) -> None:
+        out.append(mark)
         self.done = True
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.core.channel import Channel
 from sidecar.core.jsontext import Number, Parsed, dump
 from sidecar.core.lane import Lane
-from sidecar.core.channel import Channel
 from sidecar.core.policy import OnEmpty, UnknownFields
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
@@ -62,6 +62,8 @@ class Chat:
     def read_document(self, document: Parsed) -> Reading:
         """Judge a whole answer. Raises MalformedChunk."""
         record = _record(document)
+        if record.get("error"):
+            return self._error(record["error"])
         changed = self._prune(record)
         items = record.get("choices")
         if not items:
@@ -70,7 +72,7 @@ class Chat:
             choice = self._choice(_index(item))
             changed |= choice.read_whole(item)
             if self._refuses(choice):
-                return Reading(Verdict.REWRITE, (error_payload(NOTHING_VISIBLE),), last=True)
+                return Reading(Verdict.REWRITE, (self._fault(NOTHING_VISIBLE),), last=True)
         return _reading(record, document, changed)
 
     def end(self, fault: Fault | None) -> list[bytes]:
@@ -90,7 +92,7 @@ class Chat:
             else:
                 out.append(self._chunk(index, {}, choice.postponed))
         if not complete:
-            out.append(error_payload(fault or UPSTREAM_CLOSED))
+            out.append(self._fault(fault or UPSTREAM_CLOSED))
         return out
 
     def _read_choices(
@@ -109,9 +111,8 @@ class Chat:
             before.extend(self._chunk(index, delta) for delta in choice.before)
             left.append(item)
             if choice.finished and self._refuses(choice):
-                return Reading(
-                    Verdict.REWRITE, (*before, error_payload(NOTHING_VISIBLE)), last=True
-                )
+                before.append(self._fault(NOTHING_VISIBLE))
+                return Reading(Verdict.REWRITE, tuple(before), last=True)
         if not changed and not before and verdicts == {Verdict.PASS}:
             return Reading(Verdict.PASS)
         if verdicts <= {Verdict.DROP} and not _carries(record):
@@ -136,6 +137,10 @@ class Chat:
         choice = {"index": index, "delta": delta, "finish_reason": reason}
         return dump(envelope | {"choices": [choice]}, exact=True)
 
+    def _fault(self, fault: Fault) -> bytes:
+        self.stats.error = fault.code
+        return error_payload(fault)
+
     def _error(self, error: Any) -> Reading:
         """Upstream reports an error in the stream, which ends with it."""
         out = []
@@ -143,16 +148,9 @@ class Chat:
             text = "" if choice.finished else choice.release()
             if text:
                 out.append(self._chunk(index, {"content": text}))
-        record = upstream_error(error)
-        # An error message may quote the model's output.
-        record["message"] = self._visible(record["message"])
-        out.append(dump({"error": record}, exact=True))
+        self.stats.error = "upstream_error"
+        out.append(dump({"error": clean_error(error, self._ruling)}, exact=True))
         return Reading(Verdict.REWRITE, tuple(out), last=True)
-
-    def _visible(self, text: str) -> str:
-        lane = Lane(self._ruling.vocabulary)
-        segments = [*lane.feed(text), *lane.finish()]
-        return "".join(part.text for part in segments if part.channel is Channel.CONTENT)
 
     def _prune(self, record: Record) -> bool:
         if self._policy.unknown_fields is UnknownFields.PASS:
@@ -160,6 +158,16 @@ class Chat:
         dropped = prune(record, ENVELOPE)
         self.stats.unknown_fields += dropped
         return bool(dropped)
+
+
+def clean_error(error: Any, ruling: Ruling) -> Record:
+    """Upstream's error object, less what its message may quote of the model's hidden text."""
+    record = upstream_error(error)
+    lane = Lane(ruling.vocabulary)
+    segments = [*lane.feed(record["message"]), *lane.finish()]
+    shown = [segment.text for segment in segments if segment.channel is Channel.CONTENT]
+    record["message"] = "".join(shown)
+    return record
 
 
 def _record(parsed: Parsed) -> Record:

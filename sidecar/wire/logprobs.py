@@ -17,6 +17,9 @@ def says_only(logprobs: Record, content: str, refusal: str) -> bool:
 
 def _spells(tokens: list[Record] | None, text: str) -> bool:
     tokens = tokens or []
+    if not text:
+        # A token without text stands where something was left out, beside its alternatives.
+        return not tokens
     if not all(map(_agrees, tokens)):
         return False
     if "".join(token.get("token") or "" for token in tokens) == text:

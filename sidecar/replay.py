@@ -1,0 +1,74 @@
+"""A recorded event stream through the engine, without a network, and what became of each event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sidecar.core.lane import Lane
+from sidecar.core.sse import Frame
+from sidecar.core.stats import Stats, Verdict
+from sidecar.core.stream import StreamFilter
+from sidecar.rules.ruleset import Rule
+from sidecar.wire.chat import Chat
+
+
+class Explained(NamedTuple):
+    """One frame of the recording: its verdict, the lanes after it, and what it hid."""
+
+    number: int
+    size: int
+    verdict: Verdict
+    lanes: str
+    hidden: str
+
+    def __str__(self) -> str:
+        said = f"{self.number:>5}  {self.size:>6} B  {self.verdict:<8}{self.lanes}"
+        return f"{said}  hid {self.hidden}" if self.hidden else said
+
+
+def replay(
+    recording: bytes,
+    rule: Rule,
+    *,
+    limit: int,
+    cut: int | None = None,
+    explain: Callable[[Explained], None] | None = None,
+) -> Iterator[bytes]:
+    """The client's bytes. ``cut``: the recording is fed in pieces of so many bytes."""
+    chat = Chat(rule.ruling(()))
+    trace = _Explainer(chat, explain).frame if explain else None
+    stream = StreamFilter(chat, limit=limit, observe=rule.observes, trace=trace)
+    size = cut or len(recording) or 1
+    for start in range(0, len(recording), size):
+        yield stream.feed(recording[start : start + size])
+    yield stream.finish()
+
+
+class _Explainer:
+    def __init__(self, chat: Chat, tell: Callable[[Explained], None]) -> None:
+        self._chat = chat
+        self._tell = tell
+        self._number = 0
+        self._before: dict[tuple[str, str], int] = {}
+
+    def frame(self, frame: Frame, verdict: Verdict) -> None:
+        self._number += 1
+        lanes = ", ".join(f"{i}: {_state(lane)}" for i, lane in self._chat.lanes.items())
+        hidden = self._newly_hidden(self._chat.stats)
+        self._tell(Explained(self._number, len(frame.raw), verdict, lanes, hidden))
+
+    def _newly_hidden(self, stats: Stats) -> str:
+        now = {(str(c), f): count for (c, f), count in stats.hidden_characters.items()}
+        parts = [
+            f"{count - self._before.get(key, 0)} of {key[0]} ({key[1]})"
+            for key, count in now.items()
+            if count > self._before.get(key, 0)
+        ]
+        self._before = now
+        return ", ".join(parts)
+
+
+def _state(lane: Lane) -> str:
+    held = len(lane.held)
+    return f"{lane.where}, holds {held}" if held else lane.where

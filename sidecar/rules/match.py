@@ -1,0 +1,55 @@
+"""Whether a rule is about a request. Owns globs; knows nothing of files, policies or sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+
+class Tools(StrEnum):
+    """Whether the request itself lists tools (a non-empty ``tools`` or ``functions``)."""
+
+    DECLARED = "declared"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a rule asks of a request; what is left out asks nothing.
+
+    ``model`` and ``path`` are globs of ``*`` and ``?``, case-sensitive; ``headers`` pairs a
+    lower-case name with a glob.
+    """
+
+    model: tuple[str, ...] = ()
+    path: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    tools: Tools | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What a rule may ask of a request. ``headers``: lower-case name -> all its values."""
+
+    model: str
+    path: str
+    headers: Mapping[str, Sequence[str]]
+    tools_declared: bool
+
+
+def matches(match: Match, request: RequestFacts) -> bool:
+    """Whether all that ``match`` asks holds for ``request``."""
+    return (
+        (not match.model or _any(match.model, (request.model,)))
+        and (match.path is None or _any((match.path,), (request.path,)))
+        and all(_any((glob,), request.headers.get(name, ())) for name, glob in match.headers)
+        and (match.tools is None or (match.tools is Tools.DECLARED) is request.tools_declared)
+    )
+
+
+def _any(globs: Iterable[str], texts: Iterable[str]) -> bool:
+    # fnmatch compiles a glob once and keeps it; a star never gives back what it took (atomic
+    # groups), so that a hostile name costs at most its length times the glob's.
+    return any(fnmatchcase(text, glob) for glob in globs for text in texts)

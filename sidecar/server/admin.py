@@ -1,0 +1,39 @@
+"""The admin plane: is it alive, is it ready, what has it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from sidecar.core.stream import Fault
+from sidecar.metrics import Metrics
+from sidecar.server.replies import SERVER, error_reply
+
+
+class Admin:
+    """Serves ``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` is asked each time."""
+
+    def __init__(self, metrics: Metrics, ready: Callable[[], bool]) -> None:
+        self._metrics = metrics
+        self._ready = ready
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to one request; the handler of the admin listener."""
+        if request.method not in ("GET", "HEAD"):
+            return error_reply(405, Fault("method_not_allowed", "Only GET is served here."))
+        match request.path:
+            case "/healthz":
+                return _text(200, "ok\n")
+            case "/readyz":
+                return _text(200, "ready\n") if self._ready() else _text(503, "not ready\n")
+            case "/metrics":
+                reply = web.Response(body=self._metrics.render())
+                reply.headers["Content-Type"] = self._metrics.content_type
+                reply.headers["Server"] = SERVER
+                return reply
+        return error_reply(404, Fault("not_found", "/healthz, /readyz and /metrics are here."))
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text, headers={"Server": SERVER})

@@ -1,0 +1,67 @@
+"""Puts the sidecar together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sidecar.metrics import Metrics
+from sidecar.resources import config_dir
+from sidecar.rules.catalogue import load_catalogue
+from sidecar.rules.config import Address, Config
+from sidecar.rules.ruleset import RuleSet
+from sidecar.server.admin import Admin
+from sidecar.server.listener import Listener
+from sidecar.server.proxy import Proxy
+from sidecar.server.upstream import UpstreamClient
+
+log = logging.getLogger("sidecar")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sidecar that serves: its two addresses, with their real ports."""
+
+    data: Address
+    admin: Address
+
+
+@asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[Running]:
+    """A sidecar that serves as long as the context is open.
+
+    Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
+    """
+    rules = RuleSet(config.rules, load_catalogue(config_dir() / "formats"))
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        upstream = UpstreamClient(config.upstream)
+        stack.push_async_callback(upstream.close)
+        ready = asyncio.Event()
+        admin = Listener(Admin(metrics, ready.is_set).serve)
+        stack.push_async_callback(admin.stop)
+        admin_address = await admin.start(config.admin)
+        data = Listener(Proxy(config, rules, upstream, metrics).serve)
+        stack.push_async_callback(data.stop)
+        data_address = await data.start(config.listen)
+        ready.set()
+        yield Running(data_address, admin_address)
+        ready.clear()
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+    async with serving(config) as running:
+        log.info("serving http://%s/v1 in front of %s", running.data, config.upstream.base_url)
+        log.info("health and metrics on http://%s", running.admin)
+        if not config.rules:
+            log.warning("the rules are empty: nothing is filtered")
+        await stopped.wait()
+        log.info("stopping")

@@ -1,0 +1,124 @@
+"""Which headers pass, in either direction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from multidict import CIMultiDict
+
+Headers = CIMultiDict[str]
+
+_HOP_BY_HOP = frozenset(  # RFC 9110, 7.6.1, and what proxies learned the hard way
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OURS_TO_SET = frozenset({"host", "content-length", "expect", "accept-encoding"})
+_OWN_PREFIX = "x-sidecar-"
+_OF_PARTS = frozenset({"range", "if-range"})
+
+_HARMLESS = frozenset(
+    {
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "date",
+        "openai-organization",
+        "openai-processing-ms",
+        "openai-version",
+        "request-id",
+        "retry-after",
+        "retry-after-ms",
+        "vary",
+        "www-authenticate",
+        "x-request-id",
+        "x-should-retry",
+    }
+)
+"""The response headers that a client of a filtered answer gets. Any other may repeat what the
+answer does not say."""
+_HARMLESS_PREFIXES = ("x-ratelimit-",)
+
+EVENT_STREAM = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+"""What keeps proxies and browsers from collecting an event stream before they show it."""
+
+
+def to_upstream(
+    headers: Iterable[tuple[str, str]], *, api_key: str | None, filtered: bool
+) -> Headers:
+    """The request headers for the upstream, duplicates included.
+
+    ``api_key`` replaces the client's ``Authorization``; ``filtered``: a rule reads the answer, so
+    it must come whole.
+    """
+    pairs = list(headers)
+    dropped = _HOP_BY_HOP | _OURS_TO_SET | _named_in_connection(pairs)
+    if filtered:
+        dropped |= _OF_PARTS
+    if api_key is not None:
+        dropped |= {"authorization"}
+    passed = Headers(
+        (name, value)
+        for name, value in pairs
+        if name.lower() not in dropped and not name.lower().startswith(_OWN_PREFIX)
+    )
+    passed["Accept-Encoding"] = "identity"
+    if api_key is not None:
+        passed["Authorization"] = f"Bearer {api_key}"
+    return passed
+
+
+def untouched(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The response headers of an answer that no rule reads: all but hop-by-hop ones."""
+    pairs = list(headers)
+    dropped = _HOP_BY_HOP | _named_in_connection(pairs)
+    return Headers((name, value) for name, value in _clean(pairs) if name.lower() not in dropped)
+
+
+def undone(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The response headers of an answer whose content encoding was undone."""
+    passed = untouched(headers)
+    for name in ("Content-Encoding", "Content-Length"):
+        passed.popall(name, None)
+    return passed
+
+
+def harmless(headers: Iterable[tuple[str, str]], also: Collection[str]) -> Headers:
+    """The response headers of a filtered answer; ``also`` are more names, in lower case."""
+    return Headers(
+        (name, value) for name, value in _clean(headers) if _is_harmless(name.lower(), also)
+    )
+
+
+def _is_harmless(name: str, also: Collection[str]) -> bool:
+    return name in _HARMLESS or name in also or name.startswith(_HARMLESS_PREFIXES)
+
+
+def _named_in_connection(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == "connection"
+        for token in value.split(",")
+    )
+
+
+def _clean(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Those that can be sent on: a lenient parser lets control characters in, no writer out."""
+    for name, value in headers:
+        if all(character.isprintable() or character == "\t" for character in value):
+            yield name, value

@@ -1,0 +1,104 @@
+"""Which paths are served, and where they lead. Knows nothing of rules or sockets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+PREFIX = "/v1"
+"""Where the API begins on our side, as in the ``base_url`` that a client is given."""
+
+_CHAT = f"{PREFIX}/chat/completions"
+
+_API = frozenset(
+    {
+        "assistants",
+        "audio",
+        "batches",
+        "chat",
+        "completions",
+        "containers",
+        "conversations",
+        "embeddings",
+        "evals",
+        "files",
+        "fine_tuning",
+        "images",
+        "messages",
+        "models",
+        "moderations",
+        "responses",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    }
+)
+"""The resources of OpenAI's API (and Anthropic's ``messages``, which the same servers offer).
+Whatever else a server has under its prefix (``/v1/metrics``, ``/v1/slots``) is not API."""
+
+# RFC 3986, 3.3: pchar, less the percent-encodings of separators and of dots, which one server
+# resolves and the next does not.
+_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF]|5[cC]|00)[0-9A-Fa-f]{2})+)+/?")
+_DOTS = re.compile(r"/\.\.?(?:/|$)")
+
+
+class Kind(StrEnum):
+    """What becomes of a request; also the label of its metrics."""
+
+    CHAT = "chat"
+    API = "api"
+    LISTED = "listed"
+    REFUSED = "refused"
+
+
+class Route(NamedTuple):
+    """``url`` is the target at the upstream, without a query; empty if refused."""
+
+    kind: Kind
+    url: str
+
+
+REFUSED = Route(Kind.REFUSED, "")
+
+
+class Routes:
+    """``base_url`` is the upstream's; ``paths`` are globs that are forwarded besides the API."""
+
+    def __init__(self, base_url: str, paths: Collection[str]) -> None:
+        parts = urlsplit(base_url)
+        self._base_url = base_url
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._paths = tuple(paths)
+
+    def find(self, method: str, path: str) -> Route:
+        """The route of a request; ``path`` as it came, without its query."""
+        if not _PATH.fullmatch(path) or _DOTS.search(path):
+            return REFUSED
+        if path == _CHAT and method == "POST":
+            return Route(Kind.CHAT, self._url(path))
+        if _is_chat_in_disguise(path):
+            return REFUSED
+        if path.startswith(PREFIX + "/") and path.split("/")[2] in _API:
+            return Route(Kind.API, self._url(path))
+        if any(fnmatchcase(path, glob) for glob in self._paths):
+            return Route(Kind.LISTED, self._url(path))
+        return REFUSED
+
+    def _url(self, path: str) -> str:
+        if path.startswith(PREFIX + "/"):
+            return self._base_url + path.removeprefix(PREFIX)
+        return self._origin + path
+
+
+def _is_chat_in_disguise(path: str) -> bool:
+    """Whether a lenient server could take ``path`` for the chat endpoint, unfiltered."""
+    if path == _CHAT:
+        return False
+    plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), path)
+    plain = "/".join(segment.partition(";")[0] for segment in plain.split("/"))
+    return plain.lower().rstrip("/") == _CHAT
