@@ -9,8 +9,6 @@ import asyncio
 import logging
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +63,8 @@ def serve(
             config = replace(config, listen=_address("--listen", listen))
         if admin:
             config = replace(config, admin=_address("--admin", admin))
+        if config.listen == config.admin and config.listen.port:
+            raise click.UsageError(f"--listen and --admin are both {config.listen}.")
         _run(serve_config(config))
     except ConfigError as error:
         _fail(str(error))
@@ -158,6 +158,8 @@ def demo(once: bool, listen: str | None) -> None:
 )
 def health(admin: str) -> None:
     """Ask a running sidecar whether it is alive: exit 0 if it is, 1 if not."""
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"http://{admin}/healthz", timeout=5) as reply:
             healthy = reply.status == 200

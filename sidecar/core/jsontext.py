@@ -24,10 +24,12 @@ class Number(str):
 
 
 class Parsed(NamedTuple):
-    """A JSON value; ``exact`` if :func:`dump` must write it the exact way."""
+    """A JSON value and the ``text`` it was read from; ``exact`` if :func:`dump` must write it the
+    exact way, because the plain way would not give that text."""
 
     value: Any
     exact: bool
+    text: bytes
 
 
 class MalformedJSON(ValueError):
@@ -44,10 +46,10 @@ def parse(text: bytes) -> Parsed:
         value = orjson.loads(text)
         # What writes back to the same bytes holds nothing that was not read.
         if orjson.dumps(value) == text:
-            return Parsed(value, False)
+            return Parsed(value, False, text)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
-    return Parsed(_parse_exactly(text), True)
+    return Parsed(_parse_exactly(text), True, text)
 
 
 def dump(value: Any, *, exact: bool) -> bytes:

@@ -28,6 +28,7 @@ text of an answer."""
 _SPACE = " \t\r\n"
 _BETWEEN_CALLS = _SPACE + ",;"
 _NOTHING_DECLARED: frozenset[str] = frozenset()
+_LINE_ENDS = ("\n", "\r")
 _ANYWHERE = (At.ANYWHERE,)
 
 
@@ -83,21 +84,27 @@ class Lane:
         withheld = "".join(segment.text for segment in self._withheld or ())
         return self._space + withheld + self._held
 
+    def passes(self, text: str) -> bool:
+        """Whether ``text`` is visible as it is; if so it was taken, if not nothing happened."""
+        if (
+            self._edge is not _Edge.VISIBLE
+            or not text
+            or self._held
+            or self._place.region is not None
+            or not self._quotes.plain
+            or self._place.markers.stops.search(text) is not None
+        ):
+            return False
+        if self._line.blank or not self._vocabulary.keeps_quotes:
+            self._line.carry(text, len(text))
+        self._count_line_ends(text)
+        return True
+
     def feed(self, text: str) -> list[Segment]:
-        """What ``text`` makes certain, in order. A single segment whose text *is* ``text``
-        says that nothing was changed."""
+        """What ``text`` makes certain, in order."""
         if not text:
             return []
-        if (
-            self._edge is _Edge.VISIBLE
-            and not self._held
-            and self._place.region is None
-            and self._quotes.plain
-            and self._place.markers.stops.search(text) is None
-        ):
-            if self._line.blank or not self._vocabulary.keeps_quotes:
-                self._line.carry(text, len(text))
-            self._count_line_ends(text)
+        if self.passes(text):
             return [Segment(Channel.CONTENT, text, "")]
         return self._read(self._held + text, final=False)
 
@@ -363,6 +370,9 @@ class Lane:
             self._count_line_ends(text)
 
     def _count_line_ends(self, text: str) -> None:
+        if text[-1:] not in _LINE_ENDS:
+            self._line_ends = 0
+            return
         rest = text.rstrip("\r\n")
         ends = text.count("\n", len(rest))
         self._line_ends = ends if rest else self._line_ends + ends

@@ -49,6 +49,10 @@ class Wire(Protocol):
 
     stats: Stats
 
+    def repeats(self, data: bytes) -> bool:
+        """Whether an event is like one that passed in all but text that passes too; if so it was
+        taken, if not nothing happened."""
+
     def read(self, event: Parsed) -> Reading:
         """Judge one event. Raises MalformedChunk if it cannot be one."""
 
@@ -118,6 +122,10 @@ class StreamFilter:
             self._event(frame, data, out)
 
     def _event(self, frame: Frame, data: bytes, out: list[bytes]) -> None:
+        if self._wire.repeats(data):
+            out.append(frame.raw if frame.pure else event(data))
+            self._note(frame, Verdict.PASS)
+            return
         try:
             reading = self._wire.read(parse(data))
         except (MalformedJSON, MalformedChunk):

@@ -18,6 +18,7 @@ from sidecar.wire.chat_fields import CARRIED, ENVELOPE
 from sidecar.wire.choice import Choice, Ruling
 from sidecar.wire.errors import error_payload, upstream_error
 from sidecar.wire.fields import Record, prune
+from sidecar.wire.template import Template
 
 MAX_CHOICES = 128
 """The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
@@ -37,6 +38,9 @@ class Chat:
         self._ruling = ruling
         self._policy = ruling.policy
         self._choices: dict[int, Choice] = {}
+        self._template: Template | None = None
+        self._templated = Choice(ruling, self.stats)
+        """The choice that the template is about."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
 
@@ -44,6 +48,13 @@ class Chat:
     def lanes(self) -> dict[int, Lane]:
         """The lane of each choice, by its index."""
         return {index: choice.lane for index, choice in self._choices.items()}
+
+    def repeats(self, data: bytes) -> bool:
+        """Whether a chunk is like one that passed in all but text that passes too."""
+        if self._template is None:
+            return False
+        text = self._template.text_of(data)
+        return text is not None and self._templated.passes(text)
 
     def read(self, event: Parsed) -> Reading:
         """Judge one chunk of a stream. Raises MalformedChunk."""
@@ -114,6 +125,7 @@ class Chat:
                 before.append(self._fault(NOTHING_VISIBLE))
                 return Reading(Verdict.REWRITE, tuple(before), last=True)
         if not changed and not before and verdicts == {Verdict.PASS}:
+            self._learn(record, items, event)
             return Reading(Verdict.PASS)
         if verdicts <= {Verdict.DROP} and not _carries(record):
             return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
@@ -121,6 +133,13 @@ class Chat:
         # Padding that evens out the length of a text that is no longer there.
         record.pop("obfuscation", None)
         return Reading(Verdict.REWRITE, (*before, dump(record, exact=event.exact)))
+
+    def _learn(self, record: Record, items: list[Record], event: Parsed) -> None:
+        """Expect more chunks like this one, if it is nothing but text."""
+        text = _only_text(record, items)
+        if text and not event.exact:
+            self._template = Template.of(event.text, text)
+            self._templated = self._choices[_index(items[0])]
 
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
@@ -191,6 +210,23 @@ def _index(item: Record) -> int:
     if type(index) is not int or not 0 <= index < MAX_CHOICES:
         raise MalformedChunk(f"a choice's index is an integer from 0 to {MAX_CHOICES - 1}")
     return index
+
+
+def _only_text(record: Record, items: list[Record]) -> str:
+    """The text of a chunk that has nothing else that a later chunk would have to repeat."""
+    if len(items) != 1 or record.get("obfuscation") or _carries(record):
+        return ""
+    item = items[0]
+    delta = item["delta"]
+    text = delta.get("content")
+    said = {key for key, value in delta.items() if value}
+    if any(map(item.get, _OF_ITS_OWN)) or not said <= {"role", "content"}:
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids")
+"""What a choice says about the text or the end of one chunk."""
 
 
 def _carries(record: Record) -> bool:

@@ -179,6 +179,9 @@ REASONING_KEYS = (
 """The keys of a message that say the reasoning, most of them the same text again; the plainest
 first."""
 
+OTHER_VISIBLE_KEYS = ("refusal", "audio", "images")
+"""The keys of a message that are an answer although it has no text."""
+
 PART: Table = {
     "type": TEXT,
     "text": TEXT,

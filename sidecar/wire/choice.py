@@ -24,6 +24,7 @@ from sidecar.wire.chat_fields import (
     CHOICE,
     FINISH_REASONS,
     MESSAGE,
+    OTHER_VISIBLE_KEYS,
     PART,
     REASONING_KEYS,
     STOP_KEYS,
@@ -31,6 +32,8 @@ from sidecar.wire.chat_fields import (
 )
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.logprobs import says_only
+
+_REASONING_KEYS = frozenset(REASONING_KEYS)
 
 MAX_PROMOTED = 65_536
 """Characters of hidden reasoning kept for ``on_empty: promote``."""
@@ -78,6 +81,14 @@ class Choice:
         """Whether nothing that a person or a program could use was left."""
         return not self._visible and not self._calls.kept
 
+    def passes(self, text: str) -> bool:
+        """Whether an increment that is nothing but ``text`` passes as it is; if so it was taken,
+        if not nothing happened."""
+        if self.finished or not self._answering or not self._lane.passes(text):
+            return False
+        self._stats.show(len(text))
+        return True
+
     def read(self, item: Record) -> Verdict:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
         self.before = []
@@ -124,7 +135,7 @@ class Choice:
             changed |= self._read_reasoning(message)
             changed |= self._read_content(message, whole=whole)
             changed |= self._read_calls(message)
-            self._visible |= any(message.get(key) for key in ("refusal", "audio", "images"))
+            self._visible = self._visible or any(map(message.get, OTHER_VISIBLE_KEYS))
         return self._read_repeats(item, message, changed) or changed
 
     def _read_role(self, message: Record) -> None:
@@ -153,6 +164,8 @@ class Choice:
         return True
 
     def _read_reasoning(self, message: Record) -> bool:
+        if _REASONING_KEYS.isdisjoint(message):
+            return False
         said = [key for key in REASONING_KEYS if message.get(key)]
         if not said:
             return False
@@ -239,14 +252,15 @@ class Choice:
     def _read_repeats(self, item: Record, message: Record, changed: bool) -> bool:
         """What says the message again may stay only if it says no more than is left of it."""
         cut = False
-        content = _plain_text(message.get("content"))
-        logprobs = item.get("logprobs")
-        if logprobs and not says_only(logprobs, content, message.get("refusal") or ""):
-            item["logprobs"] = None
-            cut = True
-        if item.get("token_ids") and (changed or not content):
-            del item["token_ids"]
-            cut = True
+        logprobs, token_ids = item.get("logprobs"), item.get("token_ids")
+        if logprobs or token_ids:
+            content = _plain_text(message.get("content"))
+            if logprobs and not says_only(logprobs, content, message.get("refusal") or ""):
+                item["logprobs"] = None
+                cut = True
+            if token_ids and (changed or not content):
+                del item["token_ids"]
+                cut = True
         if self._hid:
             for key in STOP_KEYS:
                 if isinstance(item.get(key), str):

@@ -1,0 +1,51 @@
+"""Recognises an event that differs from a judged one in nothing but its text.
+
+Most events of a plain answer do. Their bytes before and after the text are those of an event that
+was read in full and passed, so nothing is left to judge but the text, and no JSON needs parsing.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+_KEY = b'"content":'
+# What cannot stand in a JSON string as it is (RFC 8259, 7); an escape must be parsed.
+_NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')
+
+
+class Template:
+    """One event's bytes around its text."""
+
+    __slots__ = ("_end", "_start")
+
+    def __init__(self, start: bytes, end: bytes) -> None:
+        self._start = start
+        self._end = end
+
+    @classmethod
+    def of(cls, data: bytes, text: str) -> Template | None:
+        """The template of an event whose one ``content`` is ``text``; None if it has none.
+
+        ``data`` must be what a compact dump of its value writes. Then these bytes cannot stand
+        inside a string of it, where quotes are escaped: they are the key and its value.
+        """
+        said = _KEY + orjson.dumps(text)
+        if data.count(said) != 1:
+            return None
+        start, _, end = data.partition(said)
+        return cls(start + _KEY + b'"', b'"' + end)
+
+    def text_of(self, data: bytes) -> str | None:
+        """The text of an event that fits; None if it does not, or its text needs parsing."""
+        start, end = self._start, self._end
+        if not (data.startswith(start) and data.endswith(end)):
+            return None
+        plain = data[len(start) : len(data) - len(end)]
+        if len(data) < len(start) + len(end) or _NOT_PLAIN.search(plain):
+            return None
+        try:
+            return plain.decode()
+        except UnicodeDecodeError:
+            return None
