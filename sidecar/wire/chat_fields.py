@@ -192,8 +192,9 @@ PART: Table = {
     "signature": TEXT,
     "reference_ids": LIST,
 }
-"""What a part may hold where a message's content is a list of parts."""
+"""What a part may hold where a message's content is a list of parts; its type is one of these."""
 
+SHOWN_PARTS = frozenset({"text", "refusal", "image_url", "reference"})
 THINKING_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 ANSWER_ROLES = frozenset({"assistant", ""})

@@ -27,6 +27,7 @@ from sidecar.wire.chat_fields import (
     OTHER_VISIBLE_KEYS,
     PART,
     REASONING_KEYS,
+    SHOWN_PARTS,
     STOP_KEYS,
     THINKING_PARTS,
 )
@@ -183,6 +184,7 @@ class Choice:
 
     def _read_content(self, message: Record, *, whole: bool) -> bool:
         content = message.get("content")
+        unknown = self._stats.unknown_fields
         visible: Any = content
         moved = ""
         if isinstance(content, list):
@@ -195,31 +197,42 @@ class Choice:
             moved += moved_rest
         if moved and not self._reasoning_has_field:
             message["reasoning_content"] = (message.get("reasoning_content") or "") + moved
-        if visible == content:
-            return bool(moved)
-        message["content"] = visible
-        return True
+        if visible != content:
+            message["content"] = visible
+            return True
+        return bool(moved) or self._stats.unknown_fields > unknown
 
     def _read_parts(self, parts: list[Any]) -> tuple[list[Any], str]:
         """Content as a list of typed parts, some of which may be reasoning."""
         kept: list[Any] = []
         moved = ""
         for part in parts:
-            if not isinstance(part, dict):
+            if not self._knows_part(part):
                 continue
-            self._prune(part, PART)
-            if part.get("type") in THINKING_PARTS:
+            if part["type"] in THINKING_PARTS:
                 kept.extend(self._read_thinking(part))
                 continue
             text = part.get("text")
-            if isinstance(text, str):
+            if isinstance(text, str) and text:
                 visible, more = self._judge(self._lane.feed(text))
                 moved += more
-                part = part if visible == text else part | {"text": visible}
-                if text and not visible:
+                if not visible:
                     continue
+                part = part if visible == text else part | {"text": visible}
             kept.append(part)
-        return (parts if kept == parts else kept), moved
+        return kept, moved
+
+    def _knows_part(self, part: Any) -> bool:
+        if not isinstance(part, dict):
+            self._stats.unknown_fields += 1
+            return False
+        self._prune(part, PART)
+        if part.get("type") in SHOWN_PARTS or part.get("type") in THINKING_PARTS:
+            return True
+        if self._policy.unknown_fields is UnknownFields.PASS and "type" in part:
+            return True
+        self._stats.unknown_fields += 1
+        return False
 
     def _read_thinking(self, part: Record) -> list[Record]:
         text = _plain_text(part)
