@@ -1,0 +1,79 @@
+"""Which marker stands at a position, and when that is not certain yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.format import At
+from sidecar.core.markers import NO_MATCH, Action, Marker, MarkerSet
+
+
+def markers(*literals: str, at: At = At.ANYWHERE) -> list[Marker]:
+    return [Marker(literal, Action.DISCARD, "f", at=at) for literal in literals]
+
+
+def found(marker_set: MarkerSet, text: str, *places: At) -> tuple[str | None, bool]:
+    match = marker_set.match(text, 0, places or (At.ANYWHERE,))
+    return (match.marker.literal if match.marker else None, match.pending)
+
+
+@pytest.mark.parametrize(
+    ("text", "literal", "pending"),
+    [
+        ("<think>", "<think>", False),
+        ("<think>x", "<think>", False),
+        ("<thinks", None, False),
+        ("<thin", None, True),
+        ("<", None, True),
+        ("x", None, False),
+        ("<tool_call>", "<tool_call>", True),
+        ("<tool_call>\n", "<tool_call>", True),
+        ("<tool_call>\n<function=", "<tool_call>\n<function=", False),
+        ("<tool_call>\n<fun!", "<tool_call>", False),
+    ],
+)
+def test_the_longest_marker_wins_and_a_longer_one_is_waited_for(
+    text: str, literal: str | None, pending: bool
+) -> None:
+    marker_set = MarkerSet(markers("<think>", "<tool_call>", "<tool_call>\n<function="))
+    assert found(marker_set, text) == (literal, pending)
+
+
+def test_a_marker_counts_only_at_its_places() -> None:
+    marker_set = MarkerSet(markers("Answer:", at=At.LINE))
+    assert found(marker_set, "Answer:", At.ANYWHERE) == (None, False)
+    assert found(marker_set, "Answer:", At.ANYWHERE, At.LINE) == ("Answer:", False)
+    assert found(marker_set, "Ans") == (None, False)
+
+
+def test_the_longest_marker_of_all_places_wins() -> None:
+    marker_set = MarkerSet([*markers("ab"), *markers("abcd", at=At.LINE)])
+    assert found(marker_set, "abcd", At.ANYWHERE, At.LINE) == ("abcd", False)
+    assert found(marker_set, "abcd", At.ANYWHERE) == ("ab", False)
+    assert found(marker_set, "abc", At.ANYWHERE, At.LINE) == ("ab", True)
+
+
+def test_of_two_equal_markers_the_first_counts() -> None:
+    first, second = Marker("<a>", Action.CLOSE, "f"), Marker("<a>", Action.OPEN, "g")
+    assert MarkerSet([first, second]).match("<a>", 0, (At.ANYWHERE,)).marker is first
+
+
+def test_a_match_ends_where_the_marker_ends() -> None:
+    assert MarkerSet(markers("<a>")).match("xx<a>yy", 2, (At.ANYWHERE,)).end == 5
+    assert MarkerSet(markers("<a>")).match("xx<b>", 2, (At.ANYWHERE,)) == NO_MATCH
+
+
+def test_stops_are_the_first_characters_and_those_of_quotes_if_asked() -> None:
+    assert MarkerSet(markers("<a>", "[B]")).stops.findall("a<b[c`~\n") == ["<", "["]
+    assert MarkerSet(markers("<a>"), quotes=True).stops.findall("<`~\n") == ["<", "`", "~", "\n"]
+    assert MarkerSet(markers("<a>")).json_stops.findall('<{"x":[1]}') == list('<{""[]}')
+
+
+@pytest.mark.parametrize("literal", ["]x", "^x", "\\x", "-x", ".x"])
+def test_a_first_character_may_mean_something_in_a_pattern(literal: str) -> None:
+    assert MarkerSet(markers(literal, "a")).stops.findall(literal) == [literal[0]]
+
+
+def test_without_markers_nothing_stops() -> None:
+    assert MarkerSet([], quotes=True).stops.search("<`\n") is None
+    assert not MarkerSet([]).restricted

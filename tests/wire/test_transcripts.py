@@ -1,0 +1,133 @@
+"""The recorded streams leave as the golden files beside them, however they arrive."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from openai.types.chat import ChatCompletionChunk
+
+from tests.cuts import at_random, two_way, units
+from tests.wire.recordings import Recording, recordings
+from tests.wire.streams import choices, payloads
+
+ALL = list(recordings())
+
+per_recording = pytest.mark.parametrize("recording", ALL, ids=lambda r: r.name)
+per_hiding_recording = pytest.mark.parametrize(
+    "recording", [r for r in ALL if not r.declares], ids=lambda r: r.name
+)
+per_untouched_recording = pytest.mark.parametrize(
+    "recording", [r for r in ALL if r.untouched], ids=lambda r: r.name
+)
+
+SECRET = re.compile(rb"zq|z\\u0071|\\u007aq|\\u007a\\u0071", re.IGNORECASE)
+MAX_FOR_EVERY_CUT = 3_000
+"""Bytes; longer recordings are cut at random, so that the suite stays quick."""
+
+
+def test_there_is_a_recording_for_each_server_and_a_golden_file_for_each_recording() -> None:
+    assert {r.name for r in ALL} == {path.stem for path in ALL[0].path.parent.glob("*.yaml")}
+    assert all(r.golden_path.is_file() for r in ALL)
+    servers = {r.name.split("-")[0] for r in ALL}
+    assert servers >= {"openai", "azure", "vllm", "sglang", "llamacpp", "ollama", "openrouter"}
+    assert servers >= {"deepseek", "mistral", "groq", "litellm"}
+
+
+@per_recording
+def test_it_leaves_as_the_golden_file_however_it_arrives(recording: Recording) -> None:
+    sent, golden = recording.sent, recording.golden
+    assert recording.filtered() == golden
+    assert recording.filtered(units(sent)) == golden
+    ways = two_way(sent) if len(sent) < MAX_FOR_EVERY_CUT else at_random(sent, 12)
+    for pieces in ways:
+        assert recording.filtered(pieces) == golden
+
+
+@per_recording
+def test_a_strict_client_reads_what_the_recording_says(recording: Recording) -> None:
+    left = payloads(recording.filtered())
+    read = choices(left)
+    assert {i: choice.text for i, choice in read.items()} == recording.visible
+    finishes = {i: choice.finishes for i, choice in read.items() if choice.finishes}
+    if not recording.declares:
+        assert finishes == {i: [reason] for i, reason in recording.finish.items()}
+    errors = [value for value in left if value.get("error")]
+    assert errors == (left[-1:] if recording.ends == "error" else [])
+
+
+@per_hiding_recording
+def test_no_hidden_word_is_in_any_byte_that_leaves(recording: Recording) -> None:
+    assert SECRET.search(recording.filtered()) is None
+
+
+@per_untouched_recording
+def test_where_nothing_is_hidden_the_bytes_stay(recording: Recording) -> None:
+    assert recording.filtered() == recording.sent
+
+
+@per_recording
+def test_no_chunk_is_one_that_the_openai_package_does_not_know(recording: Recording) -> None:
+    sent = payloads_of_chunks(recording.sent)
+    for value in payloads(recording.filtered()):
+        if "error" in value:
+            assert set(value["error"]) == {"message", "type", "code", "param"}
+        elif value in sent and value["choices"] == []:
+            continue  # As upstream wrote it; Azure's first chunk has an empty ``object``.
+        else:
+            check(value)
+
+
+def check(value: dict[str, object]) -> None:
+    """The types of the openai package, but for what servers send and every SDK accepts."""
+    for item in value["choices"]:  # type: ignore[attr-defined]
+        item.setdefault("finish_reason", None)
+        if isinstance(item["delta"].get("content"), list):  # Mistral
+            item["delta"]["content"] = "".join(part["text"] for part in item["delta"]["content"])
+        for call in item["delta"].get("tool_calls") or ():
+            assert isinstance(call["index"], int)
+    ChatCompletionChunk.model_validate(value)
+
+
+def payloads_of_chunks(sent: bytes) -> list[object]:
+    """The chunks of a recording, by hand."""
+    import json
+
+    lines = [line for line in sent.splitlines() if line.startswith(b"data:")]
+    texts = [line.removeprefix(b"data:").strip() for line in lines]
+    return [json.loads(text) for text in texts if text != b"[DONE]"]
+
+
+@per_recording
+def test_the_first_delta_of_a_choice_has_the_role(recording: Recording) -> None:
+    for read in choices(payloads(recording.filtered())).values():
+        assert read.roles[0] == "assistant"
+        assert read.deltas[0]["role"] == "assistant"
+        assert set(read.roles) == {"assistant"}
+
+
+@per_recording
+def test_the_answer_keeps_its_id_and_its_model(recording: Recording) -> None:
+    sent = payloads_of_chunks(recording.sent)
+    known = {(v.get("id"), v.get("model")) for v in sent if isinstance(v, dict)}
+    left = [value for value in payloads(recording.filtered()) if "error" not in value]
+    assert {(value.get("id"), value.get("model")) for value in left} <= known
+
+
+@per_recording
+def test_what_is_reasoning_is_counted_and_not_lost_without_a_trace(recording: Recording) -> None:
+    chat = recording.chat()
+    recording_run(recording, chat)
+    said = bool(recording.reasoning)
+    assert chat.stats.reasoning_seen is said
+    counted = sum(n for (c, _), n in chat.stats.hidden_characters.items() if c == "reasoning")
+    assert counted >= sum(map(len, recording.reasoning.values()))
+
+
+def recording_run(recording: Recording, chat: object) -> None:
+    """The whole recording through ``chat``."""
+    from sidecar.wire.chat import Chat
+    from tests.promises import run
+
+    assert isinstance(chat, Chat)
+    run(chat, [recording.sent])
