@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from sidecar.core.jsontext import Parsed, parse
-from sidecar.core.stream import Reading
 from sidecar.core.stats import Verdict
+from sidecar.core.stream import Reading
 
 
 class DocumentWire(Protocol):

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from sidecar.core.channel import Channel
 
+SELF = "self"
+"""In ``interrupts``: the regions of the same format."""
+
 
 class At(StrEnum):
     """Where an open marker counts."""
@@ -55,11 +58,14 @@ class ToolName:
         return self._from_json(call) if self.json else self._from_literals(call)
 
     def _from_json(self, call: str) -> list[str]:
-        starts = [i for i in (call.find("{"), call.find("[{"), call.find("[ {")) if i >= 0]
-        if not starts:
+        start = call.find("{")
+        if start < 0:
             return []
+        before = call[:start].rstrip()
+        if before.endswith("["):
+            start = len(before) - 1
         try:
-            value, _ = json.JSONDecoder().raw_decode(call, min(starts))
+            value, _ = json.JSONDecoder().raw_decode(call, start)
         except (ValueError, RecursionError):
             return []
         items = value if isinstance(value, list) else [value]
@@ -86,7 +92,7 @@ class Region:
 
     ``then`` names the region of the same format that follows a close marker (a call's header is
     followed by its body). ``interrupts`` lists what an open marker of this region ends although it
-    never closed: channels, or ``self`` for the regions of the same format. A region of channel
+    never closed: channels, ids of formats, or ``self`` for its own format. A region of channel
     ``content`` without close markers is the rest of the answer: visible, and the format's own
     markers are plain text from there on. A region of channel ``markup`` is a header: open markers
     count inside it.

@@ -8,6 +8,7 @@ standard library, with numbers kept as the text they were.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple, NoReturn
 
 import orjson
@@ -42,6 +43,8 @@ def parse(text: bytes) -> Parsed:
     Raises MalformedJSON for anything else: a duplicate key too, of which two readers may see
     different values (RFC 8259, 4), NaN and infinities, and nesting deeper than ``MAX_DEPTH``.
     """
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise MalformedJSON("nested too deeply")
     try:
         value = orjson.loads(text)
         # What writes back to the same bytes holds nothing that was not read.
@@ -60,6 +63,34 @@ def dump(value: Any, *, exact: bool) -> bytes:
         except orjson.JSONEncodeError:
             pass
     return _dump_exactly(value).encode()
+
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+
+def _depth(text: bytes) -> int:
+    """The deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        if found[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in b"]}":
+            depth -= 1
+    return deepest
+
+
+def as_int(value: Any) -> int | None:
+    """The integer that ``value``, a parsed JSON value, is; None if it is none."""
+    if type(value) is int:
+        return value
+    if isinstance(value, Number) and len(value) < MAX_DIGITS and value.lstrip("-").isdigit():
+        return int(value)
+    return None
+
+
+MAX_DIGITS = 20
+"""Digits of an integer that is used as one; more than a 64-bit integer has."""
 
 
 def _parse_exactly(text: bytes) -> Any:

@@ -7,11 +7,12 @@ region, a code span whose end decides, or a region whose fate its own end decide
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from sidecar.core.channel import Channel, Segment
-from sidecar.core.format import At, Body
+from sidecar.core.format import At, Body, ToolName
 from sidecar.core.jsonbody import JsonBody
 from sidecar.core.markers import QUOTE_STOPS, Action, ActiveRegion, Marker
 from sidecar.core.quotes import Line, Protection, Quotes
@@ -28,6 +29,7 @@ text of an answer."""
 _SPACE = " \t\r\n"
 _BETWEEN_CALLS = _SPACE + ",;"
 _NOTHING_DECLARED: frozenset[str] = frozenset()
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _LINE_ENDS = ("\n", "\r")
 _ANYWHERE = (At.ANYWHERE,)
 
@@ -62,11 +64,14 @@ class Lane:
         self._json: JsonBody | None = None
         self._withheld: list[Segment] | None = None
         self._withheld_size = 0
-        self._withheld_region: ActiveRegion | None = None
+        self._tool_names: Sequence[ToolName] = ()
+        """How to read the tools of the withheld call."""
         self._removed_call = False
         """The last thing removed was a tool call: a comma may separate it from the next."""
         self._out: list[Segment] = []
         self._finished = False
+        if vocabulary.start.region is not None and vocabulary.shows_unclosed:
+            self._withheld = []
         self._enter_body()
 
     def __repr__(self) -> str:
@@ -92,7 +97,7 @@ class Lane:
             or self._held
             or self._place.region is not None
             or not self._quotes.plain
-            or self._place.markers.stops.search(text) is not None
+            or self._place.later.stops.search(text) is not None
         ):
             return False
         if self._line.blank or not self._vocabulary.keeps_quotes:
@@ -136,8 +141,11 @@ class Lane:
         return self._out
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
-        markers, keeps_quotes = self._place.markers, self._vocabulary.keeps_quotes
+        keeps_quotes = self._vocabulary.keeps_quotes
+        unseen = self._edge in (_Edge.START, _Edge.LEADING)
+        markers = self._place.markers if unseen else self._place.later
         shown = position
+        start_ends = self._start_ends(text, position) if markers.restricted and unseen else -1
         while True:
             found = markers.stops.search(text, position)
             stop = len(text) if found is None else found.start()
@@ -149,7 +157,8 @@ class Lane:
             if keeps_quotes and text[stop] in QUOTE_STOPS:
                 position = self._quotes.pass_stop(text, stop, self._line)
                 continue
-            match = markers.match(text, stop, self._places_at(text, stop, shown))
+            places = self._places_at(text, stop, start_ends) if markers.restricted else _ANYWHERE
+            match = markers.match(text, stop, places)
             waits = match.pending and not final
             if not waits and match.marker is None:
                 self._quotes.pass_text(self._line, stop)
@@ -178,7 +187,8 @@ class Lane:
             if stop == len(text):
                 self._hide(place.region, text[hidden:])
                 return stop, False
-            match = place.markers.match(text, stop, self._places_at(text, stop, stop))
+            places = self._places_at(text, stop, -1) if place.markers.restricted else _ANYWHERE
+            match = place.markers.match(text, stop, places)
             if match.pending and not final:
                 self._hide(place.region, text[hidden:stop])
                 return stop, True
@@ -201,17 +211,23 @@ class Lane:
         found = markers.stops.search(text, position)
         return len(text) if found is None else found.start()
 
-    def _places_at(self, text: str, position: int, shown: int) -> Collection[At]:
-        """What ``position`` is, as far as it matters; visible text up to ``shown`` is out."""
-        if not self._place.markers.restricted:
-            return _ANYWHERE
+    def _places_at(self, text: str, position: int, start_ends: int) -> Collection[At]:
+        """What ``position`` is; up to ``start_ends`` nothing visible stands in the message."""
         places = {At.ANYWHERE}
         if self._line.blank_before(text, position):
             places.add(At.LINE)
-        unseen = self._edge in (_Edge.START, _Edge.LEADING)
-        if unseen and not text[shown:position].strip(_SPACE):
+        if position <= start_ends:
             places.add(At.START)
         return places
+
+    def _start_ends(self, text: str, position: int) -> int:
+        """Where the first visible character from ``position`` on stands; -1 if one is held."""
+        if self._space.strip(_SPACE):
+            return -1
+        found = _NOT_SPACE.search(text, position)
+        end = len(text) if found is None else found.start()
+        # More space than is held is visible, as it is when it comes in pieces.
+        return min(end, position + MAX_SPACE - len(self._space))
 
     # Moving between places.
 
@@ -226,7 +242,7 @@ class Lane:
             self._leave(region.then)
         else:
             if self._place.region is None:
-                self._remove(None)
+                self._remove(None, marker)
             self._mark(marker)
 
     def _open(self, region: ActiveRegion, marker: Marker) -> None:
@@ -236,7 +252,8 @@ class Lane:
             self._settle_withheld(final=False)
             if place.region.facts.channel is Channel.REASONING:
                 interrupted = place.region
-        self._remove(region)
+        if not region.kept:
+            self._remove(region, marker)
         self._mark(marker)
         if region.facts.channel is Channel.CONTENT:
             self._go(None, None, place.ended | {region.format_id})
@@ -274,7 +291,10 @@ class Lane:
     # Withholding: regions whose fate is decided when they end.
 
     def _withholds(self, region: ActiveRegion) -> bool:
-        is_call = region.facts.channel is Channel.TOOL_CALL
+        channel = region.facts.channel
+        if channel is Channel.CONTENT:
+            return False
+        is_call = channel is Channel.TOOL_CALL
         return self._vocabulary.shows_unclosed or (self._vocabulary.withholds_calls and is_call)
 
     def _settle_withheld(self, *, final: bool) -> None:
@@ -290,10 +310,11 @@ class Lane:
             self._out.extend(withheld)
 
     def _is_declared(self, call: str) -> bool:
-        assert self._withheld_region is not None
-        tool_name = self._withheld_region.facts.tool_name
-        names = tool_name.read(call) if tool_name is not None else []
-        return bool(names) and all(name in self._declared for name in names)
+        for tool_name in self._tool_names:
+            names = tool_name.read(call)
+            if names and all(names):
+                return all(name in self._declared for name in names)
+        return False
 
     # Writing segments.
 
@@ -304,11 +325,15 @@ class Lane:
             return
         text = self._space + text
         body = text.lstrip(_BETWEEN_CALLS if self._removed_call else _SPACE)
-        self._space = text[: len(text) - len(body)]
-        if body or len(self._space) > MAX_SPACE:
+        space = text[: len(text) - len(body)]
+        if body or len(space) > MAX_SPACE:
+            self._space = space[:MAX_SPACE]
             self._settle_space()
             self._edge = _Edge.VISIBLE
-            self._emit(body)
+            self._removed_call = False
+            self._emit(text[len(space[:MAX_SPACE]) :])
+        else:
+            self._space = space
 
     def _settle_space(self) -> None:
         """The held white space is followed by visible text, or by the end."""
@@ -322,9 +347,9 @@ class Lane:
         self._separate(space[:excess])
         self._emit(space[excess:])
 
-    def _remove(self, region: ActiveRegion | None) -> None:
-        """A region, or a lone marker (None), is removed here: the white space before it goes
-        with it, and so do the commas between two calls."""
+    def _remove(self, region: ActiveRegion | None, marker: Marker) -> None:
+        """A region that ``marker`` opens, or the lone ``marker``, is removed here: the white space
+        before it goes with it, and so do the commas between two calls."""
         call = region is not None and region.facts.channel is Channel.TOOL_CALL
         if not call and self._space.strip(_SPACE):
             self._settle_space()
@@ -335,7 +360,7 @@ class Lane:
             self._removed_call = call
             if self._withholds(region):
                 self._withheld, self._withheld_size = [], 0
-                self._withheld_region = region
+                self._tool_names = self._vocabulary.tool_names(marker.literal)
         self._drop_space()
         self._edge = _AFTER_REMOVAL[self._edge]
 
@@ -348,10 +373,16 @@ class Lane:
             self._put(Segment(Channel.SEPARATOR, text, ""))
 
     def _mark(self, marker: Marker) -> None:
+        region = marker.region or self._place.region
+        if region is not None and region.kept:
+            self._show(marker.literal)
+            return
         self._put(Segment(Channel.MARKUP, marker.literal, marker.format_id))
 
     def _hide(self, region: ActiveRegion, text: str) -> None:
-        if text:
+        if region.kept:
+            self._show(text)
+        elif text:
             self._put(Segment(region.facts.channel, text, region.format_id))
 
     def _put(self, segment: Segment) -> None:

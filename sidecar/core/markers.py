@@ -32,10 +32,18 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ActiveRegion:
-    """A region together with the format that it is a fact of; compared by identity."""
+    """A region of a rule's formats; compared by identity.
+
+    ``formats`` are the ids it counts as belonging to; its hidden text is counted for
+    ``format_id``. ``kept``: its channel is, so its text and its markers are visible text.
+    ``implicit``: the prompt opened it, so it may be any family's reasoning.
+    """
 
     facts: Region
     format_id: str
+    formats: frozenset[str]
+    kept: bool = False
+    implicit: bool = False
     then: ActiveRegion | None = None
 
 
@@ -77,11 +85,20 @@ class MarkerSet:
 
     __slots__ = ("_tries", "json_stops", "restricted", "stops")
 
-    def __init__(self, markers: Iterable[Marker], *, quotes: bool = False) -> None:
-        """``quotes``: the characters of code spans and fences are stops too."""
+    def __init__(
+        self,
+        markers: Iterable[Marker],
+        *,
+        quotes: bool = False,
+        without: At | None = None,
+    ) -> None:
+        """``quotes``: the characters of code spans and fences are stops too. ``without``: markers
+        that count only there are left out."""
         self._tries: dict[At, _Node] = {}
         firsts = set()
         for marker in markers:
+            if marker.at is without:
+                continue
             node = self._tries.setdefault(marker.at, {})
             for character in marker.literal:
                 node = node.setdefault(character, {})

@@ -139,7 +139,9 @@ class Quotes:
         character, length, blank = self._run
         self._run = None
         line.blank, line.known = False, position
-        if self._fence is not None:
+        if self._closing:
+            self._closing = False
+        elif self._fence is not None:
             if blank and character == self._fence[0] and length >= self._fence[1]:
                 self._closing = True
                 line.blank = True

@@ -61,16 +61,24 @@ class Decoder:
             return
         *blocks, rest = chunk.split(b"\n\n")
         for block in blocks:
-            self._check(len(block))
+            self._check(len(block) + 2)
             if block:
                 yield frame(block + b"\n\n")
         self._keep(rest)
 
-    def finish(self) -> Frame | None:
-        """The frame of an unterminated event, if the stream ended in one."""
-        rest = bytes(self._buffer).strip(b"\r\n")
+    def finish(self) -> tuple[list[Frame], Frame | None]:
+        """The frames that the end of the stream completes (a last CR is no half CRLF), and that
+        of the unterminated event, if the stream ended in one."""
+        rest = bytes(self._buffer)
         self._buffer.clear()
-        return frame(rest + b"\n\n") if rest else None
+        frames = []
+        start = 0
+        for end in _BLANK_LINE.finditer(rest):
+            if rest[start : end.end()].strip(b"\r\n"):
+                frames.append(frame(rest[start : end.end()]))
+            start = end.end()
+        rest = rest[start:].strip(b"\r\n")
+        return frames, frame(rest + b"\n\n") if rest else None
 
     def _feed_any(self, chunk: bytes) -> Iterator[Frame]:
         start = 0

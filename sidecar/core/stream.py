@@ -27,7 +27,7 @@ MALFORMED_EVENT = Fault(
     "upstream_malformed", "The upstream server sent an event that is not valid JSON."
 )
 EVENT_TOO_LARGE = Fault(
-    "upstream_event_too_large", "The upstream server sent an event larger than the configured limit."
+    "upstream_event_too_large", "The upstream server sent an event over the configured limit."
 )
 
 
@@ -102,12 +102,15 @@ class StreamFilter:
         if self.done:
             return b""
         out: list[bytes] = []
-        rest = self._decoder.finish()
+        frames, rest = self._decoder.finish()
+        for frame in frames:
+            if not self.done:
+                self._frame(frame, out)
         # An event without its blank line is discarded (HTML 9.2.6), but servers and proxies do
         # cut the line end off the last one, and the end mark can be nothing else.
         if rest is not None and rest.data is not None and rest.data.strip() == DONE:
-            self._end(None, out)
-        else:
+            fault = None
+        if not self.done:
             self._end(fault, out)
         return b"" if self._observe else b"".join(out)
 

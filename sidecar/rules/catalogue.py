@@ -7,7 +7,7 @@ that takes the engine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sidecar.core.channel import Channel
-from sidecar.core.format import At, Body, Example, Format, Region, ToolName
+from sidecar.core.format import SELF, At, Body, Example, Format, Region, ToolName
 from sidecar.core.policy import StartsIn
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules.strictyaml import Document, load
@@ -76,7 +76,9 @@ def load_format(path: Path) -> Format:
     """The format in the file at ``path``; ``ConfigError`` with all the mistakes of the file."""
     document = load(path)
     also = _between_regions(document)
-    section = validate(document, FormatSection, also=tuple(also), context={"id": path.stem})
+    siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
+    context = {"id": path.stem, "siblings": siblings}
+    section = validate(document, FormatSection, also=tuple(also), context=context)
     return _format(section)
 
 
@@ -104,11 +106,22 @@ def _format_id(id_: str, info: ValidationInfo) -> str:
     return id_
 
 
+def _interrupted(name: str, info: ValidationInfo) -> str:
+    formats: Collection[str] = info.context["siblings"] if info.context else ()
+    if name not in _INTERRUPTIBLE and name not in formats:
+        near = did_you_mean(name, [*_INTERRUPTIBLE, *formats])
+        known = ", ".join(map(repr, _INTERRUPTIBLE))
+        raise ValueError(f"expected {known} or the id of a format{near}")
+    return name
+
+
+_INTERRUPTIBLE: Final = ("reasoning", "tool_call", "tool_result", SELF)
+
 _Marker: TypeAlias = Annotated[str, AfterValidator(_marker)]
 _Text: TypeAlias = Annotated[str, AfterValidator(_text)]
 _Texts: TypeAlias = Annotated[tuple[_Text, ...], NotEmpty]
 _ChannelName: TypeAlias = Literal["reasoning", "tool_call", "tool_result", "markup", "content"]
-_Interrupted: TypeAlias = Literal["reasoning", "tool_call", "tool_result", "self"]
+_Interrupted: TypeAlias = Annotated[str, AfterValidator(_interrupted)]
 
 # --- the file's sections ------------------------------------------------------------------------
 

@@ -31,9 +31,7 @@ def error_reply(
     return json_reply(status, dump({"error": error}, exact=False), headers)
 
 
-def json_reply(
-    status: int, body: bytes, headers: Mapping[str, str] | None = None
-) -> web.Response:
+def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON document."""
     reply = web.Response(status=status, body=body)
     reply.headers.extend(headers or {})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.channel import Channel
+from sidecar.core.jsontext import as_int
 from sidecar.core.policy import ToolCalls
 from sidecar.core.stats import Stats
 from sidecar.wire.fields import Record
@@ -82,8 +83,8 @@ class CallFilter:
         return [_renumbered(kept, call.index) for kept in [*waiting, delta]]
 
     def _call_of(self, delta: Record, function: Record) -> _Call:
-        index = delta.get("index")
-        if not isinstance(index, int):
+        index = as_int(delta.get("index"))
+        if index is None:
             # Mistral numbers nothing: a name or an id begins the next call.
             index = self._last + 1 if function.get("name") or self._last < 0 else self._last
         self._last = index
@@ -126,7 +127,7 @@ def _function_of(delta: Record) -> Record:
 
 
 def _renumbered(delta: Record, index: int) -> Record:
-    if delta.get("index", index) == index:
+    if "index" not in delta or as_int(delta["index"]) == index:
         return delta
     return delta | {"index": index}
 

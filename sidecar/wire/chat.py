@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.channel import Channel
-from sidecar.core.jsontext import Number, Parsed, dump
+from sidecar.core.jsontext import Parsed, as_int, dump
 from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, UnknownFields
 from sidecar.core.stats import Stats, Verdict
@@ -202,12 +202,10 @@ def _items(items: Any) -> list[Record]:
 
 
 def _index(item: Record) -> int:
-    index = item.get("index")
-    if index is None:
+    if item.get("index") is None:
         return 0
-    if isinstance(index, Number) and index.isdigit():
-        index = int(index[:4])
-    if type(index) is not int or not 0 <= index < MAX_CHOICES:
+    index = as_int(item["index"])
+    if index is None or not 0 <= index < MAX_CHOICES:
         raise MalformedChunk(f"a choice's index is an integer from 0 to {MAX_CHOICES - 1}")
     return index
 

@@ -71,6 +71,7 @@ class Choice:
         self._hid = False
         self._visible = False
         self._promotable: list[str] = []
+        self._promotable_size = 0
 
     @property
     def lane(self) -> Lane:
@@ -87,7 +88,7 @@ class Choice:
         if not nothing happened."""
         if self.finished or not self._answering or not self._lane.passes(text):
             return False
-        self._stats.show(len(text))
+        self._show(text)
         return True
 
     def read(self, item: Record) -> Verdict:
@@ -306,13 +307,15 @@ class Choice:
 
     def _show(self, text: str) -> None:
         self._stats.show(len(text))
-        self._visible = self._visible or bool(text.strip())
+        if not self._visible:
+            self._visible = bool(text.strip())
 
     def _keep_for_promotion(self, text: str) -> None:
         if self._policy.on_empty is OnEmpty.PROMOTE and not self._visible:
-            room = MAX_PROMOTED - sum(map(len, self._promotable))
-            if room > 0:
-                self._promotable.append(text[:room])
+            kept = text[: MAX_PROMOTED - self._promotable_size]
+            if kept:
+                self._promotable.append(kept)
+                self._promotable_size += len(kept)
 
     def _promoted(self) -> str:
         """The hidden reasoning, if it is to be sent because nothing else was."""

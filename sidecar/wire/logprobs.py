@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from sidecar.core.jsontext import as_int
 from sidecar.wire.fields import LIST, NUMBER, TEXT, Record, Table, objects
 
 _ALTERNATIVE: Table = {"id": NUMBER, "token": TEXT, "logprob": NUMBER, "bytes": LIST}
@@ -25,7 +29,7 @@ def _spells(tokens: list[Record] | None, text: str) -> bool:
     if "".join(token.get("token") or "" for token in tokens) == text:
         return True
     # A token may be part of a character: then only the bytes spell the text.
-    spelled = b"".join(bytes(token.get("bytes") or ()) for token in tokens)
+    spelled = b"".join(_bytes(token.get("bytes") or ()) for token in tokens)
     return spelled == text.encode("utf-8", "surrogatepass")
 
 
@@ -35,9 +39,14 @@ def _agrees(token: Record) -> bool:
     if values is None:
         return True
     try:
-        text = bytes(values).decode()
+        text = _bytes(values).decode()
     except UnicodeDecodeError:
         return True
     except (TypeError, ValueError):
         return False
     return text == token.get("token")
+
+
+def _bytes(values: Iterable[Any]) -> bytes:
+    """Raises TypeError or ValueError if ``values`` are no bytes."""
+    return bytes(-1 if (value := as_int(item)) is None else value for item in values)

@@ -286,7 +286,8 @@ def test_a_surrogate_pair_cut_over_two_deltas_is_one_character_to_the_reader(ind
     pieces = ["A", *EMOJI, region.open[0], "x", *EMOJI, *units(region.close[0]), *EMOJI, "B"]
     out = run(chat, [stream(pieces, repeat=True)])
     assert answers(out)[0].text == "A\U0001f914\U0001f914B"
-    assert out.count(b"\\ud83e") == out.count(b"\\udd14") == 2
+    # Twice in the text, and twice in its log-probabilities.
+    assert out.count(b"\\ud83e") == out.count(b"\\udd14") == 4
 
 
 # 9. Linear time, bounded memory: test_lane and test_sse count the work.

@@ -169,7 +169,7 @@ FROM_LIST = "'reasoning', 'tool_call', 'tool_result', 'markup' or 'content'"
          "7:43: regions.0.body: found 'jso', expected 'text' or 'json'; did you mean 'json'?"),
         (region("channel: reasoning, open: [x], interrupts: [content]"),
          "7:50: regions.0.interrupts.0: found 'content', expected 'reasoning', 'tool_call', "
-         "'tool_result' or 'self'"),
+         "'tool_result', 'self' or the id of a format"),
         (region("channel: reasoning, open: [x], stray_close: keep"),
          "7:50: regions.0.stray_close: found 'keep', expected 'drop' or 'text'"),
         (region("channel: content, open: [x], close: [y]"),
