@@ -75,10 +75,11 @@ def payloads(stream: bytes) -> list[Any]:
     """The events of a stream as values, its end mark as a string."""
     blocks = stream.decode().split("\n\n")
     assert blocks.pop() == "", f"the stream does not end with a blank line: {stream[-80:]!r}"
-    assert all(block.startswith("data: ") for block in blocks)
+    assert all(block.startswith("data:") for block in blocks)
+    datas = [block[5:].removeprefix(" ") for block in blocks]
     return [
-        block[6:] if block == "data: [DONE]" else json.loads(block[6:], parse_constant=_refuse)
-        for block in blocks
+        data if data.startswith("[DONE]") else json.loads(data, parse_constant=_refuse)
+        for data in datas
     ]
 
 
@@ -92,7 +93,7 @@ def visible(stream: bytes, index: int = 0) -> str:
         choice["delta"].get("content") or ""
         for payload in payloads(stream)
         if isinstance(payload, dict)
-        for choice in payload.get("choices", ())
+        for choice in payload.get("choices") or ()
         if choice["index"] == index
     )
 
@@ -326,13 +327,13 @@ class Upstream:
         return await self._accepted.get()
 
     @asynccontextmanager
-    async def listening(self, prefix: str) -> AsyncIterator[None]:
-        """Listens; its base URL has the path ``prefix``."""
+    async def listening(self, prefix: str) -> AsyncIterator[str]:
+        """Listens; yields its base URL, which has the path ``prefix``."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24)
         self._origin = f"http://{self._host}:{server.sockets[0].getsockname()[1]}"
         self.base_url = self._origin + prefix
         try:
-            yield
+            yield self.base_url
         finally:
             server.close()
             for peer in self._peers:
@@ -402,9 +403,12 @@ async def proxied(
     """A scripted upstream and the sidecar in front of it, for one test and a bounded time;
     ``options`` are those of :func:`configured`."""
     upstream = Upstream(host)
-    async with asyncio.timeout(seconds), upstream.listening(prefix):
-        async with serving(configured(upstream.base_url, **options)) as running:
-            yield Rig(upstream, running)
+    async with (
+        asyncio.timeout(seconds),
+        upstream.listening(prefix) as base_url,
+        serving(configured(base_url, **options)) as running,
+    ):
+        yield Rig(upstream, running)
 
 
 def configured(
@@ -439,7 +443,11 @@ def configured(
 
 
 def rule(
-    name: str = "only", *, match: Match | None = None, formats: Iterable[str] = ("all",), **wishes: Any
+    name: str = "only",
+    *,
+    match: Match | None = None,
+    formats: Iterable[str] = ("all",),
+    **wishes: Any,
 ) -> RuleSpec:
     """A rule; ``wishes`` are those of its policy, as a file has them."""
     section = RuleSection(**wishes)

@@ -29,7 +29,6 @@ from .scripted import (
     proxied,
     request,
     response,
-    rule,
     stream_head,
     streamed,
     text,
@@ -103,11 +102,10 @@ async def test_one_read_is_one_write_of_bytes_that_nobody_reads() -> None:
 
 async def test_the_headers_of_an_event_stream() -> None:
     """Nothing on the way may collect or compress it, whatever the client accepts."""
-    async with proxied() as rig:
-        async with rig.call(chat("Accept-Encoding: gzip, br")) as (client, call):
-            assert call.request.all("Accept-Encoding") == ["identity"]
-            await call.send(stream_head("Content-Encoding: identity", "Cache-Control: private"))
-            head = await client.head()
+    async with proxied() as rig, rig.call(chat("Accept-Encoding: gzip, br")) as (client, call):
+        assert call.request.all("Accept-Encoding") == ["identity"]
+        await call.send(stream_head("Content-Encoding: identity", "Cache-Control: private"))
+        head = await client.head()
     assert head.start == "HTTP/1.1 200 OK"
     assert head.one("Content-Type") == "text/event-stream"
     assert head.one("Cache-Control") == "no-cache, no-transform"
@@ -318,7 +316,7 @@ async def test_streams_do_not_mix() -> None:
         for word in ("<think>no", " no</think>", "yes ", "yes"):
             for name, call in calls.items():
                 await call.send(framed(text(word + name)))
-        for name, call in calls.items():
+        for call in calls.values():
             await call.send(framed(FINISH + DONE), LAST)
         for name, client in clients.items():
             assert visible((await client.answer()).body) == f"{name}yes {name}yes{name}"

@@ -50,7 +50,8 @@ async def asked_for(message: Record, *rules: RuleSpec, **more: Any) -> Record:
         answer = await rig.ask(chat(stream=False, **more))
     assert answer.status == 200
     choice = json.loads(answer.body)["choices"][0]
-    return {"finish": choice["finish_reason"]} | choice["message"]
+    found: Record = choice["message"] | {"finish": choice["finish_reason"]}
+    return found
 
 
 async def streamed_for(events: list[bytes], *rules: RuleSpec, **more: Any) -> bytes:
@@ -101,16 +102,18 @@ async def test_observe_changes_no_byte_of_a_stream() -> None:
 )
 async def test_observe_passes_what_follows_what_it_cannot_judge(bad: bytes, rest: bytes) -> None:
     """A rule that only watches does not end a stream that would have gone on."""
-    async with proxied(rules=observing(), event_limit=4000) as rig:
-        async with rig.call(chat()) as (client, call):
-            await call.send(stream_head(), framed(ROLE))
-            await client.head()
-            assert await client.chunk() == ROLE
-            await call.send(framed(bad))
-            received = await client.chunk()
-            await call.send(framed(rest), LAST)
-            async for data in client.chunks():
-                received += data
+    async with (
+        proxied(rules=observing(), event_limit=4000) as rig,
+        rig.call(chat()) as (client, call),
+    ):
+        await call.send(stream_head(), framed(ROLE))
+        await client.head()
+        assert await client.chunk() == ROLE
+        await call.send(framed(bad))
+        received = await client.chunk()
+        await call.send(framed(rest), LAST)
+        async for data in client.chunks():
+            received += data
     assert received == bad + rest
 
 
@@ -181,9 +184,7 @@ async def test_observe_says_how_the_body_is_encoded(
     packed = gzip.compress(plain)
     async with proxied(rules=observing()) as rig:
         rig.upstream.reply(
-            response(
-                status, f"Content-Encoding: {coding}", body=packed, content_type=content_type
-            )
+            response(status, f"Content-Encoding: {coding}", body=packed, content_type=content_type)
         )
         answer = await rig.ask(chat())
     expected = plain if answer.head.one("Content-Encoding") is None else packed
@@ -224,7 +225,7 @@ async def test_an_empty_answer_as_an_error() -> None:
     *_, error, end = payloads(out)
     assert error["error"]["code"] == "empty_answer"
     assert end == "[DONE]"
-    assert b"finish_reason\":\"stop" not in out
+    assert b'finish_reason":"stop' not in out
     assert b"SECRET" not in out
 
 

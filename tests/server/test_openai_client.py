@@ -133,11 +133,13 @@ class AsyncClient(Client):
             return [piece async for piece in stream]
 
     async def accumulate(self, **asked: Any) -> ChatCompletion:
-        async with self._open() as client:
-            async with client.chat.completions.stream(**_asked(asked)) as stream:
-                async for _ in stream:
-                    pass
-                return await stream.get_final_completion()
+        async with (
+            self._open() as client,
+            client.chat.completions.stream(**_asked(asked)) as stream,
+        ):
+            async for _ in stream:
+                pass
+            return await stream.get_final_completion()
 
 
 class SyncClient(Client):
@@ -421,12 +423,14 @@ async def test_an_upstream_that_dies_has_delivered_what_it_said() -> None:
         async with openai.AsyncOpenAI(
             base_url=rig.base_url, api_key="k", max_retries=0, http_client=http
         ) as client:
-            stream = await client.chat.completions.create(
-                model="m", messages=QUESTION, stream=True
-            )
-            with pytest.raises(openai.APIError):
+            stream = await client.chat.completions.create(model="m", messages=QUESTION, stream=True)
+
+            async def read() -> None:
                 async for piece in stream:
                     got.append(piece.choices[0].delta.content or "")
+
+            with pytest.raises(openai.APIError):
+                await read()
     assert "".join(got) == "before"
 
 
@@ -499,9 +503,7 @@ async def test_the_rest_of_the_api(make: Make) -> None:
                     body=json.dumps({"object": "list", "data": [embedding], "model": "m"}).encode(),
                 )
             )
-            made = await client.embeddings.create(
-                model="m", input="x", encoding_format="float"
-            )
+            made = await client.embeddings.create(model="m", input="x", encoding_format="float")
             assert made.data[0].embedding == [0.1]
             uploaded = {"id": "f", "object": "file", "bytes": 3, "created_at": 1,
                         "filename": "a.txt", "purpose": "batch", "status": "processed"}  # fmt: skip

@@ -18,6 +18,8 @@ from .scripted import (
     Answer,
     Cut,
     Head,
+    Peer,
+    Rig,
     chat,
     chunk,
     document,
@@ -246,9 +248,7 @@ async def test_the_headers_of_a_filtered_response() -> None:
     }
     fields = [f"{name}: {value}" for name, value in (harmless | harmful).items()]
     async with proxied(response_headers=("x-listed",)) as rig:
-        rig.upstream.reply(
-            stream_head(*fields) + framed(ROLE + text("a") + FINISH + DONE) + LAST
-        )
+        rig.upstream.reply(stream_head(*fields) + framed(ROLE + text("a") + FINISH + DONE) + LAST)
         answer = await rig.ask(chat())
     for name, value in harmless.items():
         assert answer.head.one(name) == value
@@ -441,7 +441,7 @@ async def test_head_has_the_headers_and_no_body() -> None:
         answer = await client.answer(empty=True)
         assert answer.head.one("X-A") == "1"
         assert answer.head.one("Content-Length") == "123"
-        await _in_step(rig.upstream.accept, client.send, client.answer)
+        await _in_step(rig, client)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
@@ -454,14 +454,14 @@ async def test_statuses_without_a_body(status: str) -> None:
         answer = await client.answer(empty=True)
         assert answer.status == int(status[:3])
         assert answer.head.one("ETag") == "x"
-        await _in_step(rig.upstream.accept, client.send, client.answer)
+        await _in_step(rig, client)
 
 
-async def _in_step(accept, send, answer) -> None:  # type: ignore[no-untyped-def]
-    await send(request("GET", "/v1/models"))
-    call = await accept()
+async def _in_step(rig: Rig, client: Peer) -> None:
+    await client.send(request("GET", "/v1/models"))
+    call = await rig.upstream.accept()
     await call.send(response("200 OK", body=b"next"))
-    assert (await answer()).body == b"next"
+    assert (await client.answer()).body == b"next"
 
 
 async def test_a_range_of_a_file() -> None:
@@ -531,7 +531,7 @@ async def test_an_untouched_answer_that_falls_silent_is_cut_off() -> None:
         "/v1/files?purpose=a%2Fb&x=a+b&x=&&=%20%2e%2e/../;:@!$'()*,?",
         "/v1/files?q=%E2%82%AC%00",
         "/v1/files?next=http://evil.example/",
-        "/v1/files?a=[1]&b={2}&c=|^`\"<>\\",
+        '/v1/files?a=[1]&b={2}&c=|^`"<>\\',
     ],
 )
 async def test_targets_are_exact(target: str) -> None:
