@@ -38,11 +38,15 @@ def replay(
     """The client's bytes. ``cut``: the recording is fed in pieces of so many bytes."""
     chat = Chat(rule.ruling(()))
     trace = _Explainer(chat, explain).frame if explain else None
-    stream = StreamFilter(chat, limit=limit, observe=rule.observes, trace=trace)
+    stream = StreamFilter(chat, limit=limit, trace=trace)
     size = cut or len(recording) or 1
     for start in range(0, len(recording), size):
-        yield stream.feed(recording[start : start + size])
-    yield stream.finish()
+        piece = recording[start : start + size]
+        out = stream.feed(piece)
+        yield piece if rule.observes else out
+    out = stream.finish()
+    if not rule.observes:
+        yield out
 
 
 class _Explainer:

@@ -69,24 +69,20 @@ Trace = Callable[[Frame, Verdict], None]
 class StreamFilter:
     """Filters one answer that arrives as server-sent events.
 
-    ``limit``: bytes of one event. ``observe``: nothing is changed, everything is counted.
-    ``trace`` is told of every frame.
+    ``limit``: bytes of one event. ``trace`` is told of every frame.
     """
 
-    def __init__(
-        self, wire: Wire, *, limit: int, observe: bool = False, trace: Trace | None = None
-    ) -> None:
+    def __init__(self, wire: Wire, *, limit: int, trace: Trace | None = None) -> None:
         self.done = False
         """Everything was written; whatever upstream may still send is ignored."""
         self._wire = wire
         self._decoder = Decoder(limit)
-        self._observe = observe
         self._trace = trace
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
         if self.done:
-            return chunk if self._observe else b""
+            return b""
         out: list[bytes] = []
         try:
             for frame in self._decoder.feed(chunk):
@@ -95,7 +91,7 @@ class StreamFilter:
                     break
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
-        return chunk if self._observe else b"".join(out)
+        return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
         """The last bytes, when upstream has closed, or has died of ``fault``."""
@@ -112,7 +108,7 @@ class StreamFilter:
             fault = None
         if not self.done:
             self._end(fault, out)
-        return b"" if self._observe else b"".join(out)
+        return b"".join(out)
 
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
         data = frame.data
@@ -120,7 +116,7 @@ class StreamFilter:
             self._note(frame, Verdict.DROP)
         elif data.strip() == DONE:
             self._note(frame, Verdict.PASS)
-            self._end(None, out, mark=frame.raw if frame.pure else _DONE_EVENT)
+            self._end(None, out, mark=frame.raw if frame.pure and data == DONE else _DONE_EVENT)
         else:
             self._event(frame, data, out)
 

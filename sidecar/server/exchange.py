@@ -23,6 +23,8 @@ class Outcome(StrEnum):
     """Upstream could not be reached, or answered with an error or not in its protocol."""
     UPSTREAM_INCOMPLETE = "upstream_incomplete"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    FAILED = "failed"
+    """By a mistake of our own."""
 
 
 class Exchange:

@@ -89,14 +89,6 @@ def untouched(headers: Iterable[tuple[str, str]]) -> Headers:
     return Headers((name, value) for name, value in _clean(pairs) if name.lower() not in dropped)
 
 
-def undone(headers: Iterable[tuple[str, str]]) -> Headers:
-    """The response headers of an answer whose content encoding was undone."""
-    passed = untouched(headers)
-    for name in ("Content-Encoding", "Content-Length"):
-        passed.popall(name, None)
-    return passed
-
-
 def harmless(headers: Iterable[tuple[str, str]], also: Collection[str]) -> Headers:
     """The response headers of a filtered answer; ``also`` are more names, in lower case."""
     return Headers(

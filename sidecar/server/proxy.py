@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -19,10 +19,10 @@ from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.server import headers as passed
 from sidecar.server.exchange import Exchange, Outcome
 from sidecar.server.inquiry import read_inquiry
-from sidecar.server.relay import BROKEN, TIMED_OUT, ClientGone, Relay
+from sidecar.server.relay import TIMED_OUT, CutOff, Relay
 from sidecar.server.replies import Refusal, error_reply, json_reply
 from sidecar.server.routes import Kind, Routes
-from sidecar.server.upstream import Body, UpstreamClient, is_decodable
+from sidecar.server.upstream import Body, UpstreamClient, is_readable
 from sidecar.wire.chat import Chat, clean_error
 from sidecar.wire.choice import Ruling
 
@@ -56,13 +56,12 @@ class Proxy:
             if not request.content.at_eof():
                 reply.force_close()
             return reply
-        except ClientGone:
-            exchange.outcome = Outcome.CLIENT_GONE
+        except CutOff as cut:
+            exchange.outcome = cut.outcome
             raise ConnectionResetError from None
-        except BROKEN:
-            # The head is out: cutting the connection is the only way left to say so.
-            exchange.outcome = Outcome.UPSTREAM_INCOMPLETE
-            raise ConnectionResetError from None
+        except Exception:
+            exchange.outcome = Outcome.FAILED
+            raise
         finally:
             exchange.end()
 
@@ -72,6 +71,12 @@ class Proxy:
         exchange.kind = route.kind
         if route.kind is Kind.REFUSED:
             raise Refusal(404, "not_found", "This path is not served here.")
+        if any(
+            "\udc80" <= character <= "\udcff"
+            for value in request.headers.values()
+            for character in value
+        ):
+            raise Refusal(400, "bad_request", "The value of a request header is not UTF-8.")
         if "upgrade" in request.headers and request.headers["upgrade"].lower() == "websocket":
             raise Refusal(501, "not_supported", "WebSockets are not served here.")
         await _continue(request)
@@ -115,22 +120,25 @@ class Proxy:
         ruling: Ruling,
     ) -> web.StreamResponse:
         headers = self._headers(request, filtered=True)
+        chat = Chat(ruling)
+        if rule.observes:
+            async with self._answer(request.method, url, headers, body, decode=False) as answer:
+                relay = self._relay(request, answer, exchange)
+                untouched = passed.untouched(answer.headers.items())
+                if _kind_of(answer, decoded=False) is None:
+                    return await relay.raw(untouched)
+                return await relay.observed(untouched, chat)
         async with self._answer(request.method, url, headers, body, decode=True) as answer:
             relay = self._relay(request, answer, exchange)
-            kind = _kind_of(answer)
-            if rule.observes:
-                out = passed.undone(answer.headers.items())
-                if kind is None:
-                    return await relay.raw(out)
-            else:
-                out = passed.harmless(answer.headers.items(), self._config.response_headers)
-                if answer.status >= 400:
-                    exchange.outcome = Outcome.UPSTREAM_ERROR
-                    return await _error(relay, answer.status, out, ruling)
+            harmless = passed.harmless(answer.headers.items(), self._config.response_headers)
+            if answer.status >= 400:
+                exchange.outcome = Outcome.UPSTREAM_ERROR
+                return await _error(relay, answer.status, harmless, ruling)
+            kind = _kind_of(answer, decoded=True)
             if kind is None:
                 raise _unexpected(answer)
             reply = relay.events if kind is _Kind.EVENTS else relay.document
-            return await reply(out, Chat(ruling), observe=rule.observes)
+            return await reply(harmless, chat)
 
     def _headers(self, request: web.BaseRequest, *, filtered: bool) -> passed.Headers:
         return passed.to_upstream(
@@ -163,11 +171,15 @@ class Proxy:
             raise Refusal(
                 502, "upstream_unreachable", "The upstream server could not be reached."
             ) from None
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error.__cause__, Refusal):
+                raise error.__cause__ from None  # of the request's own body
             raise Refusal(
                 502, "upstream_malformed", "The upstream server's answer is not valid HTTP."
             ) from None
         try:
+            if answer.status < 200:
+                raise _unexpected(answer)
             yield answer
         finally:
             answer.close()
@@ -189,9 +201,9 @@ class _Kind(Enum):
     DOCUMENT = auto()
 
 
-def _kind_of(answer: aiohttp.ClientResponse) -> _Kind | None:
+def _kind_of(answer: aiohttp.ClientResponse, *, decoded: bool) -> _Kind | None:
     """How the answer is read; None if it is none that could be."""
-    if answer.status != 200 or not is_decodable(answer):
+    if answer.status != 200 or not is_readable(answer, decoded=decoded):
         return None
     if answer.content_type == "text/event-stream":
         return _Kind.EVENTS
@@ -260,6 +272,8 @@ async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
             raise Refusal(
                 408, "request_timeout", "The request body did not arrive in time."
             ) from None
+        except web.RequestPayloadError:
+            raise Refusal(400, "bad_request", "The request body is not valid HTTP.") from None
         if not chunk:
             return
         yield chunk
@@ -274,4 +288,5 @@ async def _while_it_flows(
     seconds = 0.0 if deadline is None else deadline - loop.time()
     async for piece in body:
         yield piece
-        scope.reschedule(loop.time() + seconds)
+        with suppress(RuntimeError):  # the answer's head is here, and the wait is over
+            scope.reschedule(loop.time() + seconds)

@@ -6,7 +6,8 @@ read from upstream.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -33,8 +34,43 @@ BROKEN = (aiohttp.ClientError, ConnectionError)
 """What reading from upstream may raise, apart from a timeout."""
 
 
-class ClientGone(Exception):
-    """A write failed: there is nobody left to write to."""
+class CutOff(Exception):
+    """The answer cannot go on, and its head is out: the connection is cut, which is the only way
+    left to say so."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class Tap(Protocol):
+    """Something that reads an answer on its way, and changes nothing."""
+
+    def feed(self, chunk: bytes) -> object:
+        """A piece of the body has come."""
+
+    def finish(self) -> object:
+        """The body is complete."""
+
+
+class DocumentTap:
+    """Judges a document once it has passed; one larger than ``limit`` bytes is not judged."""
+
+    def __init__(self, wire: Chat, limit: int) -> None:
+        self._wire = wire
+        self._limit = limit
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the body has come."""
+        if len(self._body) <= self._limit:
+            self._body += chunk
+
+    def finish(self) -> None:
+        """The body is complete."""
+        if len(self._body) <= self._limit:
+            with suppress(MalformedJSON, MalformedChunk):
+                filter_document(bytes(self._body), self._wire)
 
 
 class Relay:
@@ -57,29 +93,42 @@ class Relay:
         self._watchdog = Watchdog(timeouts.first_byte, then=timeouts.idle)
         self._limit = limit
 
-    async def raw(self, headers: CIMultiDict[str]) -> web.StreamResponse:
-        """The answer as it is. If upstream dies the client's connection is cut: there is no
-        other way to say so in the middle of bytes that nobody reads."""
+    async def raw(self, headers: CIMultiDict[str], tap: Tap | None = None) -> web.StreamResponse:
+        """The answer as it is."""
         reply = await self._begin(self._answer.status, headers)
         streams = self._answer.content_type == "text/event-stream"
         with self._exchange.streaming() if streams else nullcontext():
             try:
                 async with self._watchdog:
                     while chunk := await self._read():
+                        if tap is not None:
+                            tap.feed(chunk)
+                            self._exchange.judged()
                         await self._write(reply, chunk)
             except TimeoutError:
-                raise ConnectionError("upstream timed out") from None
+                raise CutOff(Outcome.UPSTREAM_TIMEOUT) from None
+            except BROKEN:
+                raise CutOff(Outcome.UPSTREAM_INCOMPLETE) from None
+        if tap is not None:
+            tap.finish()
+            self._exchange.judged()
         await self._end(reply)
-        if self._answer.status < 500:
-            self._exchange.outcome = Outcome.COMPLETED
+        self._exchange.outcome = (
+            Outcome.COMPLETED if self._answer.status < 500 else Outcome.UPSTREAM_ERROR
+        )
         return reply
 
-    async def events(
-        self, headers: CIMultiDict[str], chat: Chat, *, observe: bool
-    ) -> web.StreamResponse:
+    async def observed(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
+        """The answer as it is, and what the rule would have done is counted."""
+        self._exchange.stats = chat.stats
+        if self._answer.content_type == "text/event-stream":
+            return await self.raw(headers, StreamFilter(chat, limit=self._limit))
+        return await self.raw(headers, DocumentTap(chat, self._limit))
+
+    async def events(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
         """The answer's event stream, filtered."""
         self._exchange.stats = chat.stats
-        stream = StreamFilter(chat, limit=self._limit, observe=observe)
+        stream = StreamFilter(chat, limit=self._limit)
         headers.update(EVENT_STREAM)
         reply = await self._begin(200, headers)
         fault = await self._pump(reply, stream)
@@ -87,30 +136,22 @@ class Relay:
         self._exchange.judged()
         if last:
             await self._write(reply, last)
-        if observe and fault is not None:
-            raise ConnectionError("upstream died")  # as it would without a rule
         await self._end(reply)
         self._exchange.outcome = _outcome(chat, fault)
         return reply
 
-    async def document(
-        self, headers: CIMultiDict[str], chat: Chat, *, observe: bool
-    ) -> web.StreamResponse:
+    async def document(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
         """The answer as one JSON document, filtered."""
         self._exchange.stats = chat.stats
-        body = await self.body(self._limit)
         try:
-            filtered = filter_document(body, chat)
+            body = filter_document(await self.body(self._limit), chat)
         except (MalformedJSON, MalformedChunk):
-            if not observe:
-                raise Refusal(
-                    502, "upstream_malformed", "The upstream server's answer is not a completion."
-                ) from None
-            filtered = body
+            raise Refusal(
+                502, "upstream_malformed", "The upstream server's answer is not a completion."
+            ) from None
         self._exchange.judged()
-        status = 200 if chat.stats.error is None else 502
         self._exchange.outcome = _outcome(chat, None)
-        return json_reply(status, body if observe else filtered, headers)
+        return json_reply(200 if chat.stats.error is None else 502, body, headers)
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises Refusal if it is larger than ``limit`` bytes or breaks off."""
@@ -166,13 +207,13 @@ class Relay:
         try:
             await reply.write(data)
         except ConnectionError:
-            raise ClientGone from None
+            raise CutOff(Outcome.CLIENT_GONE) from None
 
     async def _end(self, reply: web.StreamResponse) -> None:
         try:
             await reply.write_eof()
         except ConnectionError:
-            raise ClientGone from None
+            raise CutOff(Outcome.CLIENT_GONE) from None
 
 
 def _outcome(chat: Chat, fault: Fault | None) -> Outcome:

@@ -100,5 +100,9 @@ def _is_chat_in_disguise(path: str) -> bool:
     if path == _CHAT:
         return False
     plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), path)
-    plain = "/".join(segment.partition(";")[0] for segment in plain.split("/"))
-    return plain.lower().rstrip("/") == _CHAT
+    plain = re.split("[?#]", plain)[0]
+    segments = (segment.partition(";")[0].strip(_BLANK) for segment in plain.split("/"))
+    return "/".join(segments).lower().rstrip("/") == _CHAT
+
+
+_BLANK = "".join(map(chr, range(33))) + "\x7f"

@@ -10,7 +10,8 @@ from yarl import URL
 from sidecar.rules.config import Upstream
 from sidecar.server.headers import Headers
 
-_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
+_PLAIN = frozenset({"", "identity"})
+_DECODABLE = _PLAIN | {"gzip", "deflate", "br", "zstd"}
 Body = bytes | AsyncIterator[bytes] | None
 
 
@@ -56,6 +57,7 @@ class UpstreamClient:
         await self._session.close()
 
 
-def is_decodable(response: aiohttp.ClientResponse) -> bool:
-    """Whether the answer's content encoding is one that could be undone."""
-    return response.headers.get("Content-Encoding", "").strip().lower() in _ENCODINGS
+def is_readable(answer: aiohttp.ClientResponse, *, decoded: bool) -> bool:
+    """Whether the answer's body is plain, or (``decoded``) was made so."""
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    return encoding in (_DECODABLE if decoded else _PLAIN)

@@ -67,6 +67,8 @@ class Choice:
         """The current message is the assistant's, not what a tool returned."""
         self._role_sent = False
         self._role_hidden = False
+        self._announced = False
+        """An earlier message of the choice has said its role; to the client there is but one."""
         self._reasoning_has_field = False
         self._hid = False
         self._visible = False
@@ -130,7 +132,7 @@ class Choice:
 
     def _read_message(self, item: Record, message: Record, *, whole: bool) -> bool:
         changed = self._prune(message, MESSAGE)
-        self._read_role(message)
+        changed |= self._read_role(message)
         if not self._answering:
             changed |= self._read_result(message)
         else:
@@ -140,17 +142,22 @@ class Choice:
             self._visible = self._visible or any(map(message.get, OTHER_VISIBLE_KEYS))
         return self._read_repeats(item, message, changed) or changed
 
-    def _read_role(self, message: Record) -> None:
+    def _read_role(self, message: Record) -> bool:
         role = message.get("role")
         if role is None:
-            return
+            return False
         answering = role in ANSWER_ROLES
         if answering and not self._answering:
             self._start_message()
         self._answering = answering
+        if answering and self._announced:
+            del message["role"]
+            return True
+        return False
 
     def _start_message(self) -> None:
         """The message before this one is over, so what it held is certain."""
+        self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
         rest, _ = self._judge(self._lane.finish())
         if rest:
             self.before.append({"content": rest})

@@ -109,7 +109,7 @@ def _report(rounds: dict[str, list[Cost]], max_ratio: float | None) -> int:
     print(f"{'proxy':14} {'CPU µs per event':>17} {'rounds':>15} {'events/s':>9}")
     for name, costs in rounds.items():
         times = [cost.cpu for cost in costs]
-        spread = f"{min(times):.1f} to {max(times):.1f}"
+        spread = f"{min(times):.2f} to {max(times):.2f}"
         rate = median(cost.rate for cost in costs)
         print(f"{name:14} {median(times):17.2f} {spread:>15} {rate:9,.0f}")
     bare, sidecar = rounds.values()

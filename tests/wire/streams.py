@@ -166,8 +166,9 @@ def _join(read: Read, item: Json) -> None:
 
 def join_call(found: dict[int, Json], part: Json) -> None:
     """Add one delta of a call to the calls, as the SDKs do."""
-    index = part["index"] if isinstance(part.get("index"), int) else len(found)
     function = part.get("function") or part.get("custom") or {}
+    unnumbered = len(found) if function.get("name") else max(len(found) - 1, 0)
+    index = part["index"] if isinstance(part.get("index"), int) else unnumbered
     whole = found.setdefault(index, {"name": "", "arguments": ""})
     whole["name"] += function.get("name") or ""
     whole["arguments"] += function.get("arguments") or function.get("input") or ""

@@ -193,13 +193,13 @@ def test_an_unknown_key_of_a_content_part_is_dropped_and_counted(text: str, valu
     left_clean(left)
 
 
-@pytest.mark.parametrize("key", [k for k in PART if k != "type"])
-@pytest.mark.parametrize("value", list(WRONG.values()), ids=repr)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(k, v) for k in PART if k != "type" for v in WRONG.values() if type(v) not in PART[k].types],
+)
 def test_a_key_of_a_content_part_that_holds_what_it_never_holds_is_dropped(
     key: str, value: Any
 ) -> None:
-    if type(value) in PART[key].types:
-        pytest.skip("it may hold that")
     parts = [{"type": "text", "text": "Hi"} | {key: value}]
     left = send(ROLE, chunk({"content": parts}), STOP)
     assert SECRET.encode() not in left.raw
@@ -276,7 +276,9 @@ OPEN_POSITIONS: list[tuple[str, Json]] = [
 ]
 
 
-@pytest.mark.parametrize("value", [v for _, v in OPEN_POSITIONS], ids=[n for n, _ in OPEN_POSITIONS])
+@pytest.mark.parametrize(
+    "value", [v for _, v in OPEN_POSITIONS], ids=[n for n, _ in OPEN_POSITIONS]
+)
 def test_what_a_known_list_or_object_holds_is_known_too(value: Json) -> None:
     left_clean(send(ROLE, value, STOP), counted=False)
 
@@ -290,12 +292,10 @@ def test_a_field_that_is_hidden_is_hidden_whatever_it_holds(key: str, value: Any
     left_clean(send(ROLE, chunk({"content": "Hi", key: value}), STOP), counted=False)
 
 
-@pytest.mark.parametrize("key", sorted(MESSAGE))
+@pytest.mark.parametrize("key", sorted(MESSAGE.keys() - {"role", "index"}))
 def test_a_message_of_role_tool_says_nothing_in_any_field(key: str) -> None:
     holds = MESSAGE[key]
     value = SECRET if str in holds.types else {"a": SECRET} if dict in holds.types else [SECRET]
-    if key in ("role", "index"):
-        pytest.skip("it holds no text here")
     said = chunk({"role": "tool", "content": SECRET, key: value})
     left = send(ROLE, said, chunk({"role": "assistant", "content": "Hi"}), STOP)
     left_clean(left, counted=False)

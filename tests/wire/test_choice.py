@@ -70,8 +70,9 @@ def test_the_role_stays_where_the_reasoning_beside_it_goes() -> None:
 
 
 def test_a_role_on_every_delta_stays_on_what_is_left() -> None:
-    one, two = chunk({"role": "assistant", "content": "Hi"}), chunk(
-        {"role": "assistant", "content": " you"}
+    one, two = (
+        chunk({"role": "assistant", "content": "Hi"}),
+        chunk({"role": "assistant", "content": " you"}),
     )
     left = send(one, chunk({"role": "assistant", "content": "", "reasoning": SECRET}), two, STOP)
     assert left.choice().roles == ["assistant"] * 2
@@ -100,9 +101,7 @@ def test_a_message_of_another_role_is_a_tool_result(role: str) -> None:
 
 @pytest.mark.parametrize("said", [{"role": "assistant"}, {"role": ""}])
 def test_the_first_delta_has_the_role_if_the_only_one_before_it_was_hidden(said: Json) -> None:
-    left = send(
-        chunk({"role": "tool", "content": SECRET}), chunk(said | {"content": "Hi"}), STOP
-    )
+    left = send(chunk({"role": "tool", "content": SECRET}), chunk(said | {"content": "Hi"}), STOP)
     assert left.choice().deltas[0].get("role") == "assistant"
 
 
@@ -118,7 +117,9 @@ def test_text_that_was_held_has_the_role_if_it_comes_first() -> None:
 
 def test_tool_results_may_be_kept() -> None:
     sent = chunk({"role": "tool", "content": "42", "tool_call_id": "a"})
-    left = send(sent, ROLE, chunk({"content": "Hi"}), STOP, policy=Policy(tool_results=ToolResults.KEEP))
+    left = send(
+        sent, ROLE, chunk({"content": "Hi"}), STOP, policy=Policy(tool_results=ToolResults.KEEP)
+    )
     assert left.events[0] == sse(compact(sent))
 
 
@@ -131,6 +132,13 @@ def test_a_tool_result_that_is_kept_does_not_bring_reasoning_along(key: str) -> 
 
 
 # Finish reasons.
+
+
+def finish_with(key: str, value: str) -> Json:
+    """A finish chunk whose choice has this key."""
+    more: dict[str, Any] = {key: value}
+    return chunk({}, "stop", **more)
+
 
 A_CALL = calls(call("look", f'{{"q":"{SECRET}"}}', id="a", type="function"))
 
@@ -193,9 +201,9 @@ def test_what_names_the_marker_at_which_the_model_stopped_goes_with_what_was_hid
     key: str,
 ) -> None:
     said = chunk({"content": f"<think>{SECRET}</think>Hi"})
-    left = send(ROLE, said, chunk({}, "stop", **{key: "</tool_call>"}))
+    left = send(ROLE, said, finish_with(key, "</tool_call>"))
     assert left.payloads[-1]["choices"][0][key] is None
-    sent = chunk({}, "stop", **{key: "END"})
+    sent = finish_with(key, "END")
     assert send(ROLE, chunk({"content": "Hi"}), sent).events[2] == sse(compact(sent))
 
 
@@ -347,7 +355,13 @@ def test_content_beside_reasoning_in_one_delta_stays() -> None:
 def test_a_list_of_parts_may_be_followed_by_plain_strings() -> None:
     thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": SECRET}]}]
     text = [{"type": "text", "text": "Hi <th"}]
-    left = send(ROLE, chunk({"content": thinking}), chunk({"content": text}), chunk({"content": "ere"}), STOP)
+    left = send(
+        ROLE,
+        chunk({"content": thinking}),
+        chunk({"content": text}),
+        chunk({"content": "ere"}),
+        STOP,
+    )
     assert left.choice().text == "Hi <there"
     assert SECRET.encode() not in left.raw
 
@@ -404,7 +418,13 @@ def test_text_held_when_upstream_reports_an_error_leaves_before_it() -> None:
 
 
 def test_reasoning_is_moved_into_its_field_with_every_character() -> None:
-    left = send(ROLE, chunk({"content": "<think>be"}), chunk({"content": "cause</think>Hi"}), STOP, policy=MOVE)
+    left = send(
+        ROLE,
+        chunk({"content": "<think>be"}),
+        chunk({"content": "cause</think>Hi"}),
+        STOP,
+        policy=MOVE,
+    )
     assert left.choice().reasoning == "because"
     assert left.choice().text == "Hi"
 
@@ -517,6 +537,18 @@ def test_a_kept_call_is_an_answer() -> None:
     policy = Policy(tool_calls=ToolCalls.DECLARED, on_empty=OnEmpty.ERROR)
     left = send(ROLE, A_CALL, chunk({}, "tool_calls"), policy=policy, declared=["look"])
     assert left.error is None
+
+
+def test_a_document_with_a_kept_call_is_not_given_its_reasoning_too() -> None:
+    policy = Policy(tool_calls=ToolCalls.DECLARED, on_empty=OnEmpty.PROMOTE)
+    message = {
+        "role": "assistant",
+        "content": None,
+        "reasoning": SECRET,
+        "tool_calls": [call("look", "{}", id="a", index=None)],
+    }
+    body, _ = document(whole(message, "tool_calls"), policy=policy, declared=["look"])
+    assert SECRET not in json.dumps(body)
 
 
 def test_stripped_calls_are_no_answer() -> None:
@@ -667,9 +699,7 @@ def test_a_lone_surrogate_is_no_reason_to_stop() -> None:
 
 def test_a_surrogate_pair_cut_by_a_hidden_region_stays_whole() -> None:
     pieces = ["Hi \\ud83e", "\\udd14<think>zq\\ud83e", "\\udd14</think>", "\\ud83c", "\\udf70"]
-    sent = [
-        sse(compact(chunk({"content": "KEY"})).replace("KEY", piece)) for piece in pieces
-    ]
+    sent = [sse(compact(chunk({"content": "KEY"})).replace("KEY", piece)) for piece in pieces]
     left = send(ROLE, *sent, STOP)
     assert left.choice().text == "Hi 🤔🍰"
     assert b"zq" not in left.raw
@@ -695,16 +725,17 @@ def test_a_choice_without_an_index_is_the_first(spaces: bool) -> None:
 
 
 def test_the_choices_of_a_document_without_indexes_are_each_their_own() -> None:
-    one = {"message": {"role": "assistant", "content": "<think>never closed"}, "finish_reason": "stop"}
+    one = {
+        "message": {"role": "assistant", "content": "<think>never closed"},
+        "finish_reason": "stop",
+    }
     two = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
     body, _ = document(one, two)
     assert [choice["message"]["content"] for choice in body["choices"]] == ["", "Hi"]
 
 
 def test_twenty_thousand_choices_are_refused_and_not_remembered() -> None:
-    many = ENVELOPE | {
-        "choices": [{"index": i, "delta": {"content": "x"}} for i in range(20_000)]
-    }
+    many = ENVELOPE | {"choices": [{"index": i, "delta": {"content": "x"}} for i in range(20_000)]}
     left = send(many)
     assert left.error is not None
     assert len(left.raw) < 1000

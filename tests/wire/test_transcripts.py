@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from tests.cuts import at_random, two_way, units
-from tests.wire.recordings import Recording, recordings
+from tests.promises import run
+from tests.wire.recordings import DEFAULT, Recording, recordings
 from tests.wire.streams import choices, payloads
 
 ALL = list(recordings())
 
 per_recording = pytest.mark.parametrize("recording", ALL, ids=lambda r: r.name)
-per_hiding_recording = pytest.mark.parametrize(
-    "recording", [r for r in ALL if not r.declares], ids=lambda r: r.name
-)
 per_untouched_recording = pytest.mark.parametrize(
     "recording", [r for r in ALL if r.untouched], ids=lambda r: r.name
 )
@@ -49,16 +49,27 @@ def test_a_strict_client_reads_what_the_recording_says(recording: Recording) -> 
     left = payloads(recording.filtered())
     read = choices(left)
     assert {i: choice.text for i, choice in read.items()} == recording.visible
-    finishes = {i: choice.finishes for i, choice in read.items() if choice.finishes}
-    if not recording.declares:
-        assert finishes == {i: [reason] for i, reason in recording.finish.items()}
     errors = [value for value in left if value.get("error")]
     assert errors == (left[-1:] if recording.ends == "error" else [])
 
 
-@per_hiding_recording
-def test_no_hidden_word_is_in_any_byte_that_leaves(recording: Recording) -> None:
-    assert SECRET.search(recording.filtered()) is None
+@per_recording
+def test_nothing_hidden_is_in_any_byte_where_the_default_rule_applies(recording: Recording) -> None:
+    left = run(recording.chat(DEFAULT), [recording.sent])
+    assert SECRET.search(left) is None
+    finishes = {i: choice.finishes for i, choice in choices(payloads(left)).items()}
+    assert {i: reasons for i, reasons in finishes.items() if reasons} == {
+        i: [reason] for i, reason in recording.finish.items()
+    }
+
+
+def test_the_call_that_is_declared_stays_alone_and_becomes_the_first() -> None:
+    [recording] = [r for r in ALL if r.declares]
+    read = choices(payloads(recording.filtered()))[0]
+    assert [call["name"] for call in read.calls.values()] == list(recording.declares)
+    assert list(read.calls) == [0]
+    json.loads(read.calls[0]["arguments"])
+    assert read.finishes == ["tool_calls"]
 
 
 @per_untouched_recording
@@ -68,32 +79,27 @@ def test_where_nothing_is_hidden_the_bytes_stay(recording: Recording) -> None:
 
 @per_recording
 def test_no_chunk_is_one_that_the_openai_package_does_not_know(recording: Recording) -> None:
-    sent = payloads_of_chunks(recording.sent)
+    sent = recorded(recording)
     for value in payloads(recording.filtered()):
         if "error" in value:
             assert set(value["error"]) == {"message", "type", "code", "param"}
-        elif value in sent and value["choices"] == []:
-            continue  # As upstream wrote it; Azure's first chunk has an empty ``object``.
-        else:
-            check(value)
+        elif value["choices"] or value not in sent:  # Azure's first chunk has no ``object``.
+            validate(value)
 
 
-def check(value: dict[str, object]) -> None:
-    """The types of the openai package, but for what servers send and every SDK accepts."""
-    for item in value["choices"]:  # type: ignore[attr-defined]
-        item.setdefault("finish_reason", None)
-        if isinstance(item["delta"].get("content"), list):  # Mistral
-            item["delta"]["content"] = "".join(part["text"] for part in item["delta"]["content"])
-        for call in item["delta"].get("tool_calls") or ():
-            assert isinstance(call["index"], int)
+def validate(value: Any) -> None:
+    """By the types of the openai package, but for what servers send and every SDK accepts."""
+    for item in value["choices"]:
+        item.setdefault("finish_reason", None)  # xAI, LiteLLM
+        content = item["delta"].get("content")
+        if isinstance(content, list):  # Mistral
+            item["delta"]["content"] = "".join(part["text"] for part in content)
     ChatCompletionChunk.model_validate(value)
 
 
-def payloads_of_chunks(sent: bytes) -> list[object]:
-    """The chunks of a recording, by hand."""
-    import json
-
-    lines = [line for line in sent.splitlines() if line.startswith(b"data:")]
+def recorded(recording: Recording) -> list[Any]:
+    """The chunks of a recording."""
+    lines = [line for line in recording.sent.splitlines() if line.startswith(b"data:")]
     texts = [line.removeprefix(b"data:").strip() for line in lines]
     return [json.loads(text) for text in texts if text != b"[DONE]"]
 
@@ -108,8 +114,8 @@ def test_the_first_delta_of_a_choice_has_the_role(recording: Recording) -> None:
 
 @per_recording
 def test_the_answer_keeps_its_id_and_its_model(recording: Recording) -> None:
-    sent = payloads_of_chunks(recording.sent)
-    known = {(v.get("id"), v.get("model")) for v in sent if isinstance(v, dict)}
+    sent = recorded(recording)
+    known = {(value.get("id"), value.get("model")) for value in sent}
     left = [value for value in payloads(recording.filtered()) if "error" not in value]
     assert {(value.get("id"), value.get("model")) for value in left} <= known
 
@@ -117,17 +123,7 @@ def test_the_answer_keeps_its_id_and_its_model(recording: Recording) -> None:
 @per_recording
 def test_what_is_reasoning_is_counted_and_not_lost_without_a_trace(recording: Recording) -> None:
     chat = recording.chat()
-    recording_run(recording, chat)
-    said = bool(recording.reasoning)
-    assert chat.stats.reasoning_seen is said
+    run(chat, [recording.sent])
+    assert chat.stats.reasoning_seen is bool(recording.reasoning)
     counted = sum(n for (c, _), n in chat.stats.hidden_characters.items() if c == "reasoning")
     assert counted >= sum(map(len, recording.reasoning.values()))
-
-
-def recording_run(recording: Recording, chat: object) -> None:
-    """The whole recording through ``chat``."""
-    from sidecar.wire.chat import Chat
-    from tests.promises import run
-
-    assert isinstance(chat, Chat)
-    run(chat, [recording.sent])
