@@ -12,6 +12,7 @@ from sidecar.core.policy import Policy, StartsIn, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.resources import config_dir
+from sidecar.rules import strictyaml
 from sidecar.rules.catalogue import Catalogue, load_catalogue, load_format
 from sidecar.rules.config import load_config
 
@@ -51,8 +52,9 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 def _check_file(path: Path, catalogue: Catalogue, environment: Mapping[str, str]) -> str:
     if path.resolve().parent.name == "formats":
         format_ = load_format(path)
+        document = strictyaml.load(path)
         mistakes = [
-            Mistake(str(path), 0, 0, f"examples.{index}", text)
+            document.mistake(("examples", index), text)
             for index, example in enumerate(format_.examples)
             for text in wrong_results(format_, example)
         ]

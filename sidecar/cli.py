@@ -145,6 +145,8 @@ def demo(once: bool, listen: str | None) -> None:
         sys.exit(_run(run_demo(once=once, listen=address, write=lambda s: click.echo(s, nl=False))))
     except KeyboardInterrupt:
         sys.exit(0)
+    except OSError as error:
+        _fail(f"cannot listen: {error.strerror or error}")
 
 
 @main.command()
@@ -158,12 +160,15 @@ def demo(once: bool, listen: str | None) -> None:
 )
 def health(admin: str) -> None:
     """Ask a running sidecar whether it is alive: exit 0 if it is, 1 if not."""
+    import http.client
     import urllib.request
 
+    # Nobody wants an answer from the proxy that HTTP_PROXY names.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://{admin}/healthz", timeout=5) as reply:
+        with opener.open(f"http://{admin}/healthz", timeout=5) as reply:
             healthy = reply.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         healthy = False
     click.echo("healthy" if healthy else f"no healthy sidecar at {admin}", err=not healthy)
     sys.exit(0 if healthy else 1)

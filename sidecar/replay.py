@@ -39,13 +39,14 @@ def replay(
     chat = Chat(rule.ruling(()))
     trace = _Explainer(chat, explain).frame if explain else None
     stream = StreamFilter(chat, limit=limit, trace=trace)
+    changes = rule.policy.hides and not rule.observes
     size = cut or len(recording) or 1
     for start in range(0, len(recording), size):
         piece = recording[start : start + size]
         out = stream.feed(piece)
-        yield piece if rule.observes else out
+        yield out if changes else piece
     out = stream.finish()
-    if not rule.observes:
+    if changes:
         yield out
 
 

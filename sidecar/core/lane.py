@@ -44,17 +44,21 @@ class _Edge(StrEnum):
 
 
 class Lane:
-    """One choice's text. ``declared`` are the tools whose calls may stay in the text."""
+    """One choice's text. ``declared`` are the tools whose calls may stay in the text; ``start`` is
+    where it begins, if not where the rule says."""
 
     def __init__(
-        self, vocabulary: Vocabulary, declared: Collection[str] = _NOTHING_DECLARED
+        self,
+        vocabulary: Vocabulary,
+        declared: Collection[str] = _NOTHING_DECLARED,
+        start: Place | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._declared = declared
-        self._place: Place = vocabulary.start
+        self._place: Place = start or vocabulary.start
         self._held = ""
         self._space = ""
-        self._edge = _Edge.START if vocabulary.start.region is None else _Edge.LEADING
+        self._edge = _Edge.START if self._place.region is None else _Edge.LEADING
         self._line_ends = 0
         """Line ends at the end of the visible text so far."""
         self._line = Line()
@@ -70,7 +74,7 @@ class Lane:
         """The last thing removed was a tool call: a comma may separate it from the next."""
         self._out: list[Segment] = []
         self._finished = False
-        if vocabulary.start.region is not None and vocabulary.shows_unclosed:
+        if self._place.region is not None and vocabulary.shows_unclosed:
             self._withheld = []
         self._enter_body()
 
@@ -424,3 +428,10 @@ def _length_of_line_ends(text: str, most: int) -> int:
         most -= text[length] == "\n"
         length += 1
     return length
+
+
+def visible_text(vocabulary: Vocabulary, text: str) -> str:
+    """What of ``text``, which is no model's answer but may quote one, is visible."""
+    lane = Lane(vocabulary, start=vocabulary.place(None, None, frozenset()))
+    segments = [*lane.feed(text), *lane.finish()]
+    return "".join(part.text for part in segments if part.channel is Channel.CONTENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
@@ -23,8 +24,12 @@ from sidecar.server.relay import TIMED_OUT, CutOff, Relay
 from sidecar.server.replies import Refusal, error_reply, json_reply
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.upstream import Body, UpstreamClient, is_readable
-from sidecar.wire.chat import Chat, clean_error
+from sidecar.wire.chat import Chat, clean_message
 from sidecar.wire.choice import Ruling
+from sidecar.wire.errors import upstream_error
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""What stands for a byte of a header that is not UTF-8; it could not be sent on as it came."""
 
 _REQUEST_IDLE = 60.0
 """Seconds without a byte of a request's body, after which it is given up."""
@@ -230,7 +235,9 @@ async def _error(
         error = None
     if error is None:
         return error_reply(status, own, headers)
-    return json_reply(status, dump({"error": clean_error(error, ruling)}, exact=True), headers)
+    record, _ = upstream_error(error)
+    clean_message(record, ruling)
+    return json_reply(status, dump({"error": record}, exact=True), headers)
 
 
 def _error_object(document: Any) -> Any:

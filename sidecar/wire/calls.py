@@ -67,6 +67,14 @@ class CallFilter:
             return None
         return value
 
+    def finish(self) -> None:
+        """No further delta will come: a call that was never named is hidden."""
+        for call in self._calls.values():
+            if not call.named:
+                self._name(call, None)
+                for delta in call.waiting:
+                    self._hide(_function_of(delta))
+
     def _filter_one(self, delta: Record) -> list[Record]:
         function = _function_of(delta)
         call = self._call_of(delta, function)
@@ -98,7 +106,7 @@ class CallFilter:
 
     def _name(self, call: _Call, name: Any) -> None:
         call.named = True
-        if self._wish is ToolCalls.DECLARED and name in self._declared:
+        if self._wish is ToolCalls.DECLARED and isinstance(name, str) and name in self._declared:
             call.index = self.kept
             self.kept += 1
         else:
@@ -114,8 +122,8 @@ class CallFilter:
         return []
 
     def _hide(self, function: Record) -> None:
-        text = f"{function.get('name') or ''}{function.get('arguments') or ''}"
-        self._stats.hide_field(Channel.TOOL_CALL, len(text))
+        said = (str(function.get(key) or "") for key in ("name", "arguments", "input"))
+        self._stats.hide_field(Channel.TOOL_CALL, sum(map(len, said)))
 
 
 def _function_of(delta: Record) -> Record:

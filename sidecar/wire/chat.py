@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.core.channel import Channel
 from sidecar.core.jsontext import Parsed, as_int, dump
-from sidecar.core.lane import Lane
+from sidecar.core.lane import Lane, visible_text
 from sidecar.core.policy import OnEmpty, UnknownFields
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.wire.chat_fields import CARRIED, ENVELOPE
+from sidecar.wire.chat_fields import CARRIED, ENVELOPE, STOP_KEYS
 from sidecar.wire.choice import Choice, Ruling
 from sidecar.wire.errors import error_payload, upstream_error
 from sidecar.wire.fields import Record, prune
@@ -79,8 +78,8 @@ class Chat:
         items = record.get("choices")
         if not items:
             raise MalformedChunk("an answer has choices")
-        for item in _items(items):
-            choice = self._choice(_index(item))
+        for position, item in enumerate(_items(items)):
+            choice = self._choice(_index(item, position))
             changed |= choice.read_whole(item)
             if self._refuses(choice):
                 return Reading(Verdict.REWRITE, (self._fault(NOTHING_VISIBLE),), last=True)
@@ -93,10 +92,10 @@ class Chat:
         for index, choice in self._choices.items():
             if choice.finished:
                 continue
-            text = choice.release()
-            if text:
-                out.append(self._chunk(index, {"content": text}))
-            if choice.postponed is None:
+            rest = choice.release()
+            if rest:
+                out.append(self._chunk(index, rest))
+            if choice.postponed is None or fault is not None:
                 complete = False
             elif self._refuses(choice):
                 fault, complete = NOTHING_VISIBLE, False
@@ -110,18 +109,14 @@ class Chat:
         self, record: Record, items: list[Record], event: Parsed, changed: bool
     ) -> Reading:
         before: list[bytes] = []
-        left: list[Record] = []
         verdicts = set()
         for item in items:
             index = _index(item)
             choice = self._choice(index)
-            if choice.finished:
-                changed = True
-                continue
+            had_finished = choice.finished
             verdicts.add(choice.read(item))
             before.extend(self._chunk(index, delta) for delta in choice.before)
-            left.append(item)
-            if choice.finished and self._refuses(choice):
+            if choice.finished and not had_finished and self._refuses(choice):
                 before.append(self._fault(NOTHING_VISIBLE))
                 return Reading(Verdict.REWRITE, tuple(before), last=True)
         if not changed and not before and verdicts == {Verdict.PASS}:
@@ -129,7 +124,6 @@ class Chat:
             return Reading(Verdict.PASS)
         if verdicts <= {Verdict.DROP} and not _carries(record):
             return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
-        record["choices"] = left
         # Padding that evens out the length of a text that is no longer there.
         record.pop("obfuscation", None)
         return Reading(Verdict.REWRITE, (*before, dump(record, exact=event.exact)))
@@ -164,29 +158,26 @@ class Chat:
         """Upstream reports an error in the stream, which ends with it."""
         out = []
         for index, choice in self._choices.items():
-            text = "" if choice.finished else choice.release()
-            if text:
-                out.append(self._chunk(index, {"content": text}))
+            rest = {} if choice.finished else choice.release()
+            if rest:
+                out.append(self._chunk(index, rest))
         self.stats.error = "upstream_error"
-        out.append(dump({"error": clean_error(error, self._ruling)}, exact=True))
+        record, unknown = upstream_error(error)
+        self.stats.unknown_fields += unknown
+        clean_message(record, self._ruling)
+        out.append(dump({"error": record}, exact=True))
         return Reading(Verdict.REWRITE, tuple(out), last=True)
 
     def _prune(self, record: Record) -> bool:
-        if self._policy.unknown_fields is UnknownFields.PASS:
-            return False
-        dropped = prune(record, ENVELOPE)
+        passes = self._policy.unknown_fields is UnknownFields.PASS
+        dropped = prune(record, ENVELOPE, keep_unknown=passes)
         self.stats.unknown_fields += dropped
         return bool(dropped)
 
 
-def clean_error(error: Any, ruling: Ruling) -> Record:
-    """Upstream's error object, less what its message may quote of the model's hidden text."""
-    record = upstream_error(error)
-    lane = Lane(ruling.vocabulary)
-    segments = [*lane.feed(record["message"]), *lane.finish()]
-    shown = [segment.text for segment in segments if segment.channel is Channel.CONTENT]
-    record["message"] = "".join(shown)
-    return record
+def clean_message(error: Record, ruling: Ruling) -> None:
+    """Take out of an error's message, in place, what it quotes of the model's hidden text."""
+    error["message"] = visible_text(ruling.vocabulary, error["message"])
 
 
 def _record(parsed: Parsed) -> Record:
@@ -201,9 +192,9 @@ def _items(items: Any) -> list[Record]:
     return items
 
 
-def _index(item: Record) -> int:
+def _index(item: Record, otherwise: int = 0) -> int:
     if item.get("index") is None:
-        return 0
+        return otherwise
     index = as_int(item["index"])
     if index is None or not 0 <= index < MAX_CHOICES:
         raise MalformedChunk(f"a choice's index is an integer from 0 to {MAX_CHOICES - 1}")
@@ -223,7 +214,7 @@ def _only_text(record: Record, items: list[Record]) -> str:
     return text if isinstance(text, str) else ""
 
 
-_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids")
+_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids", *STOP_KEYS)
 """What a choice says about the text or the end of one chunk."""
 
 

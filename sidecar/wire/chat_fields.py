@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from sidecar.wire.errors import ERROR
 from sidecar.wire.fields import (
+    ANY_LIST,
+    ANY_LIST_OR_TEXT,
+    ANY_OBJECT,
     FLAG,
-    LIST,
-    LIST_OR_TEXT,
     NUMBER,
-    OBJECT,
+    NUMBERS,
     TEXT,
     TEXT_OR_NUMBER,
     Table,
+    an_object,
     objects,
+    text_or_object,
 )
 from sidecar.wire.logprobs import LOGPROBS
 
@@ -40,8 +43,8 @@ USAGE: Table = {
     "prompt_tokens": NUMBER,
     "completion_tokens": NUMBER,
     "total_tokens": NUMBER,
-    "prompt_tokens_details": objects(TOKEN_DETAILS),
-    "completion_tokens_details": objects(TOKEN_DETAILS),
+    "prompt_tokens_details": an_object(TOKEN_DETAILS),
+    "completion_tokens_details": an_object(TOKEN_DETAILS),
     "prompt_cache_hit_tokens": NUMBER,  # DeepSeek
     "prompt_cache_miss_tokens": NUMBER,
     "reasoning_tokens": NUMBER,  # SGLang
@@ -52,7 +55,7 @@ USAGE: Table = {
     "num_sources_used": NUMBER,  # xAI
     "is_byok": FLAG,  # OpenRouter
     "cost": NUMBER,
-    "cost_details": objects(
+    "cost_details": an_object(
         {
             "upstream_inference_cost": NUMBER,
             "upstream_inference_prompt_cost": NUMBER,
@@ -91,31 +94,40 @@ CONTENT_FILTERS: Table = dict.fromkeys(  # Azure
         "sexual",
         "violence",
     ),
-    objects({"filtered": FLAG, "detected": FLAG, "severity": TEXT}),
+    an_object({"filtered": FLAG, "detected": FLAG, "severity": TEXT}),
 )
+
+SOURCE: Table = {
+    "title": TEXT,
+    "url": TEXT,
+    "date": TEXT,
+    "last_updated": TEXT,
+    "snippet": TEXT,
+    "source": TEXT,
+}
 
 ENVELOPE: Table = {
     "id": TEXT,
     "object": TEXT,
     "created": NUMBER,
     "model": TEXT,
-    "choices": LIST,
-    "usage": objects(USAGE),
+    "choices": ANY_LIST,
+    "usage": an_object(USAGE),
     "system_fingerprint": TEXT,
     "service_tier": TEXT,
     "obfuscation": TEXT,
     "error": ERROR,
     "provider": TEXT,  # OpenRouter
-    "citations": LIST,  # Perplexity, xAI
-    "search_results": LIST,
+    "citations": objects(SOURCE, or_items=TEXT),  # Perplexity, xAI
+    "search_results": objects(SOURCE),
     "prompt_filter_results": objects(  # Azure
-        {"prompt_index": NUMBER, "content_filter_results": objects(CONTENT_FILTERS)}
+        {"prompt_index": NUMBER, "content_filter_results": an_object(CONTENT_FILTERS)}
     ),
-    "timings": objects(TIMINGS),  # llama.cpp
-    "prompt_progress": objects(
+    "timings": an_object(TIMINGS),  # llama.cpp
+    "prompt_progress": an_object(
         {"total": NUMBER, "cache": NUMBER, "processed": NUMBER, "time_ms": NUMBER}
     ),
-    "x_groq": objects({"id": TEXT, "seed": NUMBER, "usage": objects(USAGE)}),
+    "x_groq": an_object({"id": TEXT, "seed": NUMBER, "usage": an_object(USAGE)}),
 }
 
 CARRIED = frozenset(
@@ -131,42 +143,62 @@ CARRIED = frozenset(
 )
 """The keys of an envelope for whose sake a chunk is sent although its choices say nothing."""
 
-CHOICE: Table = {
+_ANY_CHOICE: Table = {
     "index": NUMBER,
-    "delta": OBJECT,
-    "message": OBJECT,
-    "logprobs": objects(LOGPROBS),
+    "logprobs": an_object(LOGPROBS),
     "finish_reason": TEXT,
     "native_finish_reason": TEXT,  # OpenRouter
     "stop_reason": TEXT_OR_NUMBER,  # vLLM
     "matched_stop": TEXT_OR_NUMBER,  # SGLang
-    "token_ids": LIST,  # vLLM
-    "content_filter_results": objects(CONTENT_FILTERS),  # Azure
+    "token_ids": NUMBERS,  # vLLM
+    "content_filter_results": an_object(CONTENT_FILTERS),  # Azure
 }
+STREAMED_CHOICE: Table = _ANY_CHOICE | {"delta": ANY_OBJECT}
+WHOLE_CHOICE: Table = _ANY_CHOICE | {"message": ANY_OBJECT}
 
 STOP_KEYS = ("native_finish_reason", "stop_reason", "matched_stop")
 """The keys of a choice that may name the marker at which generation stopped."""
 
+_CITATION: Table = {
+    "url": TEXT,
+    "title": TEXT,
+    "content": TEXT,
+    "file_id": TEXT,
+    "filename": TEXT,
+    "index": NUMBER,
+    "start_index": NUMBER,
+    "end_index": NUMBER,
+}
+_IMAGE_URL = text_or_object({"url": TEXT, "detail": TEXT})
+
 MESSAGE: Table = {
     "role": TEXT,
-    "content": LIST_OR_TEXT,
+    "content": ANY_LIST_OR_TEXT,
     "refusal": TEXT,
     "reasoning_content": TEXT,
     "reasoning": TEXT,
-    "reasoning_details": LIST,
-    "reasoning_items": LIST,
-    "thinking_blocks": LIST,
-    "provider_specific_fields": OBJECT,
-    "tool_calls": LIST,
-    "function_call": OBJECT,
+    "reasoning_details": ANY_LIST,
+    "reasoning_items": ANY_LIST,
+    "thinking_blocks": ANY_LIST,
+    "provider_specific_fields": ANY_OBJECT,
+    "tool_calls": ANY_LIST,
+    "function_call": ANY_OBJECT,
     "tool_call_id": TEXT,
     "name": TEXT,
-    "annotations": LIST,
-    "audio": OBJECT,
-    "images": LIST,
+    "annotations": objects(
+        _CITATION
+        | {
+            "type": TEXT,
+            "url_citation": an_object(_CITATION),
+            "file_citation": an_object(_CITATION),
+        }
+    ),
+    "audio": an_object({"id": TEXT, "data": TEXT, "transcript": TEXT, "expires_at": NUMBER}),
+    "images": objects({"type": TEXT, "index": NUMBER, "image_url": _IMAGE_URL}),
     "index": NUMBER,  # Mistral
 }
-"""What a delta may hold, or a document's message."""
+"""What a delta may hold, or a document's message. Reasoning and calls are kept or dropped whole,
+and kept ones keep all their keys."""
 
 REASONING_KEYS = (
     "reasoning_content",
@@ -182,23 +214,24 @@ first."""
 OTHER_VISIBLE_KEYS = ("refusal", "audio", "images")
 """The keys of a message that are an answer although it has no text."""
 
-PART: Table = {
-    "type": TEXT,
-    "text": TEXT,
-    "refusal": TEXT,
-    "image_url": LIST_OR_TEXT,
-    "thinking": LIST_OR_TEXT,  # Mistral
-    "closed": FLAG,
-    "signature": TEXT,
-    "reference_ids": LIST,
+SHOWN_PARTS: dict[str, Table] = {
+    "text": {"type": TEXT, "text": TEXT},
+    "refusal": {"type": TEXT, "refusal": TEXT},
+    "image_url": {"type": TEXT, "image_url": _IMAGE_URL},
+    "reference": {  # Mistral
+        "type": TEXT,
+        "reference_ids": objects({}, or_items=TEXT_OR_NUMBER),
+    },
 }
-"""What a part may hold where a message's content is a list of parts; its type is one of these."""
-
-SHOWN_PARTS = frozenset({"text", "refusal", "image_url", "reference"})
+"""By its type, what a part may hold where a message's content is a list of parts."""
 THINKING_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
+"""The types of parts that are reasoning, kept or dropped whole."""
 
 ANSWER_ROLES = frozenset({"assistant", ""})
-"""The roles whose message is the answer; any other's is what a tool returned."""
+"""The roles whose message is the answer."""
+RESULT_ROLES = frozenset({"tool", "function"})
+"""The roles whose message is what a tool returned. A message of any other role is nobody's answer
+to the client: it is hidden like a result that is not kept."""
 
 FINISH_REASONS = frozenset(
     {

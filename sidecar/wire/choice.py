@@ -21,15 +21,16 @@ from sidecar.wire.calls import CallFilter
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
     CALL_FINISHES,
-    CHOICE,
     FINISH_REASONS,
     MESSAGE,
     OTHER_VISIBLE_KEYS,
-    PART,
     REASONING_KEYS,
+    RESULT_ROLES,
     SHOWN_PARTS,
     STOP_KEYS,
+    STREAMED_CHOICE,
     THINKING_PARTS,
+    WHOLE_CHOICE,
 )
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.logprobs import says_only
@@ -65,6 +66,8 @@ class Choice:
         self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, stats)
         self._answering = True
         """The current message is the assistant's, not what a tool returned."""
+        self._keeps_message = False
+        """It is what a tool returned, and such messages are kept."""
         self._role_sent = False
         self._role_hidden = False
         self._announced = False
@@ -88,7 +91,7 @@ class Choice:
     def passes(self, text: str) -> bool:
         """Whether an increment that is nothing but ``text`` passes as it is; if so it was taken,
         if not nothing happened."""
-        if self.finished or not self._answering or not self._lane.passes(text):
+        if self.finished or not self._answering or self._owes_role or not self._lane.passes(text):
             return False
         self._show(text)
         return True
@@ -96,50 +99,91 @@ class Choice:
     def read(self, item: Record) -> Verdict:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
         self.before = []
-        changed = self._prune(item, CHOICE)
+        changed = self._prune(item, STREAMED_CHOICE)
         delta = item.get("delta")
         if not isinstance(delta, dict):
             delta, changed = {}, True
-        changed |= self._read_message(item, delta, whole=False)
         item["delta"] = delta
+        if self.finished:
+            return self._silence(item)
+        if _speaks(delta):
+            self.postponed = None
+        changed |= self._read_message(item, delta, whole=False)
         reason = item.get("finish_reason")
         if reason:
             changed |= self._finish(item, reason)
-        if not changed and not (self._role_hidden and not self._role_sent):
+        says = _speaks(item["delta"]) or bool(item.get("finish_reason"))
+        if not changed and not (says and self._owes_role):
             self._role_sent |= bool(delta.get("role"))
             return Verdict.PASS
-        return self._verdict(item)
+        if not says and (self._role_sent or not item["delta"].get("role")):
+            self._announce(self.before)
+            return Verdict.DROP
+        self._announce([*self.before, item["delta"]])
+        return Verdict.REWRITE
 
     def read_whole(self, item: Record) -> bool:
         """Judge a complete choice, in place. Returns whether it was changed."""
-        changed = self._prune(item, CHOICE)
+        changed = self._prune(item, WHOLE_CHOICE)
         message = item.get("message")
         if isinstance(message, dict):
             changed |= self._read_message(item, message, whole=True)
+        self._calls.finish()
+        promoted = self._promoted()
+        if promoted and isinstance(message, dict):
+            _extend(message, {"content": promoted})
+            changed = True
         reason = item.get("finish_reason")
         if reason:
             changed |= self._set_reason(item, reason)
         self.finished = True
         return changed
 
-    def release(self) -> str:
-        """The text that was still held, or what is sent where nothing visible was left; the
-        current message has ended."""
-        text, _ = self._judge(self._lane.finish())
-        return text or self._promoted()
+    def release(self) -> Record:
+        """What is still to be said now that the choice has ended: a delta, empty if nothing."""
+        rest = self._end_message()
+        promoted = self._promoted()
+        if promoted:
+            _extend(rest, {"content": promoted})
+        self._announce([rest] if rest else [])
+        return rest
+
+    @property
+    def _owes_role(self) -> bool:
+        """Only a hidden message has said a role, and one SDK helper dies without any."""
+        return self._role_hidden and not self._role_sent
+
+    def _announce(self, deltas: list[Record]) -> None:
+        """These are about to be sent: the first says the role, if it is still owed."""
+        if deltas and self._owes_role and not deltas[0].get("role"):
+            deltas[0]["role"] = "assistant"
+        self._role_sent = self._role_sent or any(delta.get("role") for delta in deltas)
+
+    def _silence(self, item: Record) -> Verdict:
+        """The choice has finished; servers do send it once more, to carry the usage."""
+        said = [key for key in (*_OF_ITS_OWN, *STOP_KEYS) if item.get(key)]
+        if not said and not any(item["delta"].values()):
+            return Verdict.PASS
+        for key in said:
+            item[key] = None
+        item["delta"] = {}
+        return Verdict.DROP
 
     # One message, or one increment of it.
 
     def _read_message(self, item: Record, message: Record, *, whole: bool) -> bool:
         changed = self._prune(message, MESSAGE)
         changed |= self._read_role(message)
-        if not self._answering:
-            changed |= self._read_result(message)
-        else:
+        if self._answering:
             changed |= self._read_reasoning(message)
             changed |= self._read_content(message, whole=whole)
             changed |= self._read_calls(message)
             self._visible = self._visible or any(map(message.get, OTHER_VISIBLE_KEYS))
+        elif self._keeps_message:
+            changed |= self._read_reasoning(message)
+            changed |= self._read_calls(message)
+        else:
+            changed |= self._hide_message(message)
         return self._read_repeats(item, message, changed) or changed
 
     def _read_role(self, message: Record) -> bool:
@@ -150,6 +194,7 @@ class Choice:
         if answering and not self._answering:
             self._start_message()
         self._answering = answering
+        self._keeps_message = role in RESULT_ROLES and self._policy.tool_results is ToolResults.KEEP
         if answering and self._announced:
             del message["role"]
             return True
@@ -157,15 +202,22 @@ class Choice:
 
     def _start_message(self) -> None:
         """The message before this one is over, so what it held is certain."""
-        self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
-        rest, _ = self._judge(self._lane.finish())
+        rest = self._end_message()
         if rest:
-            self.before.append({"content": rest})
+            self.before.append(rest)
         self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
 
-    def _read_result(self, message: Record) -> bool:
-        if self._policy.tool_results is ToolResults.KEEP:
-            return False
+    def _end_message(self) -> Record:
+        self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
+        text, moved = self._judge(self._lane.finish())
+        rest: Record = {}
+        if moved and not self._reasoning_has_field:
+            rest["reasoning_content"] = moved
+        if text:
+            rest["content"] = text
+        return rest
+
+    def _hide_message(self, message: Record) -> bool:
         self._hid = True
         self._role_hidden |= "role" in message
         self._stats.hide_field(Channel.TOOL_RESULT, len(_plain_text(message.get("content"))))
@@ -201,7 +253,7 @@ class Choice:
             visible, moved = self._judge(self._lane.feed(content))
         if whole:
             rest, moved_rest = self._judge(self._lane.finish())
-            visible = _joined(visible, rest or self._promoted())
+            visible = _joined(visible, rest)
             moved += moved_rest
         if moved and not self._reasoning_has_field:
             message["reasoning_content"] = (message.get("reasoning_content") or "") + moved
@@ -231,14 +283,15 @@ class Choice:
         return kept, moved
 
     def _knows_part(self, part: Any) -> bool:
-        if not isinstance(part, dict):
-            self._stats.unknown_fields += 1
-            return False
-        self._prune(part, PART)
-        if part.get("type") in SHOWN_PARTS or part.get("type") in THINKING_PARTS:
-            return True
-        if self._policy.unknown_fields is UnknownFields.PASS and "type" in part:
-            return True
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str):
+            if kind in THINKING_PARTS:
+                return True
+            if kind in SHOWN_PARTS:
+                self._prune(part, SHOWN_PARTS[kind])
+                return True
+            if self._policy.unknown_fields is UnknownFields.PASS:
+                return True
         self._stats.unknown_fields += 1
         return False
 
@@ -305,7 +358,8 @@ class Choice:
             self._hid = True
             self._stats.hide(segment)
             if segment.channel is Channel.REASONING:
-                self._keep_for_promotion(segment.text)
+                if not self._reasoning_has_field:
+                    self._keep_for_promotion(segment.text)
                 if self._policy.reasoning is Reasoning.MOVE:
                     moved.append(segment.text)
         text = "".join(visible)
@@ -337,19 +391,20 @@ class Choice:
 
     def _finish(self, item: Record, reason: str) -> bool:
         """The stream's choice says that it has ended. Returns whether that was changed."""
-        if not self._answering or self._ends_with_hidden_calls(reason):
-            # A back end that runs the tools itself goes on after this.
-            self._set_reason(item, reason)
-            self.postponed = item["finish_reason"]
-            item["finish_reason"] = None
-            self._start_message()
-            return True
-        self.finished = True
-        changed = self._set_reason(item, reason)
-        rest = self.release()
+        self._calls.finish()
+        # A back end that runs the tools itself goes on after a round of them.
+        postpones = not self._answering or self._ends_with_hidden_calls(reason)
+        changed = self._set_reason(item, reason) or postpones
+        if postpones:
+            self.postponed, item["finish_reason"] = item["finish_reason"], None
+            rest = self._end_message()
+            self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+        else:
+            self.finished = True
+            rest = self.release()
         if rest:
-            delta = item["delta"]
-            self.before.append(delta | {"content": _joined(delta.get("content"), rest)})
+            _extend(item["delta"], rest)
+            self.before.append(item["delta"])
             item["delta"] = {}
         return changed or bool(rest)
 
@@ -369,25 +424,26 @@ class Choice:
         item["finish_reason"] = rewritten
         return rewritten != reason
 
-    def _verdict(self, item: Record) -> Verdict:
-        """What to do with a changed choice: send it if it says anything."""
-        delta = item["delta"]
-        says = bool(item.get("finish_reason")) or any(
-            value for key, value in delta.items() if key not in ("role", "index")
-        )
-        if not says and (self._role_sent or not delta.get("role")):
-            return Verdict.DROP
-        if self._role_hidden and not self._role_sent:
-            delta.setdefault("role", "assistant")
-        self._role_sent |= bool(delta.get("role"))
-        return Verdict.REWRITE
-
     def _prune(self, record: Record, table: Table) -> bool:
-        if self._policy.unknown_fields is UnknownFields.PASS:
-            return False
-        dropped = prune(record, table)
+        passes = self._policy.unknown_fields is UnknownFields.PASS
+        dropped = prune(record, table, keep_unknown=passes)
         self._stats.unknown_fields += dropped
         return bool(dropped)
+
+
+def _speaks(delta: Record) -> bool:
+    """Whether a delta says anything besides whose it is."""
+    return any(value for key, value in delta.items() if key not in _WHOSE)
+
+
+_WHOSE = ("role", "index")
+_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids")
+
+
+def _extend(delta: Record, rest: Record) -> None:
+    """``delta`` says what ``rest`` says, too, after its own."""
+    for key, text in rest.items():
+        delta[key] = _joined(delta.get(key), text)
 
 
 def _joined(content: Any, rest: str) -> Any:

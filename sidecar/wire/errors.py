@@ -37,8 +37,9 @@ def error_payload(fault: Fault) -> bytes:
     )
 
 
-def upstream_error(error: Any) -> Record:
-    """The known members of an upstream's error object, with all four present."""
+def upstream_error(error: Any) -> tuple[Record, int]:
+    """The known members of an upstream's error, with all four present, and how many were not
+    known."""
     fields = error if isinstance(error, dict) else {"message": error}
     known = {
         key: value
@@ -49,4 +50,4 @@ def upstream_error(error: Any) -> Record:
     message = record["message"] or "The upstream server reported an error."
     record["message"] = message[:MAX_MESSAGE]
     record["type"] = record["type"] or "upstream_error"
-    return record
+    return record, len(fields) - len(known)

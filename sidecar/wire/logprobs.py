@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidecar.core.jsontext import as_int
-from sidecar.wire.fields import LIST, NUMBER, TEXT, Record, Table, objects
+from sidecar.wire.fields import NUMBER, NUMBERS, TEXT, Record, Table, objects
 
-_ALTERNATIVE: Table = {"id": NUMBER, "token": TEXT, "logprob": NUMBER, "bytes": LIST}
+_ALTERNATIVE: Table = {"id": NUMBER, "token": TEXT, "logprob": NUMBER, "bytes": NUMBERS}
 _TOKEN: Table = _ALTERNATIVE | {"top_logprobs": objects(_ALTERNATIVE)}
 LOGPROBS: Table = {"content": objects(_TOKEN), "refusal": objects(_TOKEN)}
 """``choices[].logprobs`` (OpenAI API reference, "Chat completion chunk")."""
@@ -20,10 +20,11 @@ def says_only(logprobs: Record, content: str, refusal: str) -> bool:
 
 
 def _spells(tokens: list[Record] | None, text: str) -> bool:
-    tokens = tokens or []
+    if not tokens:
+        return True
     if not text:
         # A token without text stands where something was left out, beside its alternatives.
-        return not tokens
+        return False
     if not all(map(_agrees, tokens)):
         return False
     if "".join(token.get("token") or "" for token in tokens) == text:

@@ -125,7 +125,7 @@ async def test_a_length_that_upstream_gave_its_stream_is_not_repeated() -> None:
     assert answer.body == ROLE + text("x") + FINISH + DONE
 
 
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_an_encoded_stream_is_decoded(coding: str) -> None:
     """Upstream was asked for none; what it compresses all the same is filtered all the same."""
     events = ROLE + chunk({"reasoning": "SECRET"}) + text("shown") + FINISH + DONE

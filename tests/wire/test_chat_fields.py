@@ -15,11 +15,11 @@ import pytest
 from sidecar.core.jsontext import Number
 from sidecar.core.policy import Policy, Reasoning, ToolCalls, UnknownFields
 from sidecar.wire.chat_fields import (
-    CHOICE,
     ENVELOPE,
     MESSAGE,
-    PART,
     REASONING_KEYS,
+    SHOWN_PARTS,
+    STREAMED_CHOICE,
     THINKING_PARTS,
 )
 from sidecar.wire.errors import ERROR_FIELDS
@@ -49,13 +49,15 @@ class Level(NamedTuple):
 
     path: tuple[str, ...]
     table: Table
+    lists: frozenset[str] = frozenset()
+    """The keys of the path that hold a list of such objects."""
 
     def chunk(self, extra: Json, *, listed: bool = False) -> Json:
         """A chunk whose object at this level has the keys of ``extra`` too."""
         value = _template()
         if not self.path:
             return value | extra
-        _plant(value, self.path, extra, listed)
+        _plant(value, self.path, extra, self.lists | ({self.path[-1]} if listed else set()))
         return value
 
     def __str__(self) -> str:
@@ -66,30 +68,33 @@ def _template() -> Json:
     return chunk({"content": "Hi"}, logprobs={"content": [dict(TOKEN)], "refusal": None})
 
 
-def _plant(value: Json, path: tuple[str, ...], extra: Json, listed: bool) -> None:
+def _plant(value: Json, path: tuple[str, ...], extra: Json, lists: frozenset[str]) -> None:
     key, *rest = path
     inner = value.get(key)
     if isinstance(inner, list) and inner:
         inner = inner[0]
     if not isinstance(inner, dict):
         inner = {}
-        value[key] = [inner] if listed else inner
+        value[key] = [inner] if key in lists else inner
     if rest:
-        _plant(inner, tuple(rest), extra, listed)
+        _plant(inner, tuple(rest), extra, lists)
     else:
         inner.update(extra)
 
 
-def _levels(table: Table, path: tuple[str, ...] = ()) -> Iterator[Level]:
-    yield Level(path, table)
+def _levels(
+    table: Table, path: tuple[str, ...] = (), lists: frozenset[str] = frozenset()
+) -> Iterator[Level]:
+    yield Level(path, table, lists)
     for key, holds in table.items():
         if holds.inner is not None:
-            yield from _levels(holds.inner, (*path, key))
+            listed = lists if dict in holds.types else lists | {key}
+            yield from _levels(holds.inner, (*path, key), listed)
 
 
 LEVELS = [
     *_levels(ENVELOPE),
-    *_levels(CHOICE, ("choices",)),
+    *_levels(STREAMED_CHOICE, ("choices",)),
     Level(("choices", "delta"), MESSAGE),
 ]
 per_level = pytest.mark.parametrize("level", LEVELS, ids=str)
@@ -170,7 +175,10 @@ def test_a_known_key_that_holds_what_it_never_holds_is_dropped(
 
 @pytest.mark.parametrize("value", [[SECRET], [[SECRET]], [{"text": SECRET}, SECRET]], ids=repr)
 @pytest.mark.parametrize(
-    "level", [level for level in LEVELS if level.path and level.path[-1] != "delta"], ids=str
+    "level",
+    # A citation may be just its address.
+    [level for level in LEVELS if level.path and level.path[-1] not in ("delta", "citations")],
+    ids=str,
 )
 def test_a_list_where_objects_are_expected_holds_nothing_else(level: Level, value: Any) -> None:
     *path, key = level.path
@@ -194,13 +202,19 @@ def test_an_unknown_key_of_a_content_part_is_dropped_and_counted(text: str, valu
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [(k, v) for k in PART if k != "type" for v in WRONG.values() if type(v) not in PART[k].types],
+    ("kind", "key", "value"),
+    [
+        (kind, key, value)
+        for kind, table in SHOWN_PARTS.items()
+        for key, holds in table.items()
+        for value in WRONG.values()
+        if key != "type" and type(value) not in holds.types
+    ],
 )
 def test_a_key_of_a_content_part_that_holds_what_it_never_holds_is_dropped(
-    key: str, value: Any
+    kind: str, key: str, value: Any
 ) -> None:
-    parts = [{"type": "text", "text": "Hi"} | {key: value}]
+    parts = [{"type": kind} | {key: value}]
     left = send(ROLE, chunk({"content": parts}), STOP)
     assert SECRET.encode() not in left.raw
     assert left.stats.unknown_fields
