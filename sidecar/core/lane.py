@@ -72,6 +72,8 @@ class Lane:
         """How to read the tools of the withheld call."""
         self._removed_call = False
         """The last thing removed was a tool call: a comma may separate it from the next."""
+        self._plain_stops: re.Pattern[str] | None = None
+        """What a text must not have to be visible as it is; None if it must be read anyway."""
         self._out: list[Segment] = []
         self._finished = False
         if self._place.region is not None and vocabulary.shows_unclosed:
@@ -95,14 +97,8 @@ class Lane:
 
     def passes(self, text: str) -> bool:
         """Whether ``text`` is visible as it is; if so it was taken, if not nothing happened."""
-        if (
-            self._edge is not _Edge.VISIBLE
-            or not text
-            or self._held
-            or self._place.region is not None
-            or not self._quotes.plain
-            or self._place.later.stops.search(text) is not None
-        ):
+        stops = self._plain_stops
+        if stops is None or not text or stops.search(text) is not None:
             return False
         if self._line.blank or not self._vocabulary.keeps_quotes:
             self._line.carry(text, len(text))
@@ -142,7 +138,13 @@ class Lane:
                 break
         self._held = text[position:]
         self._line.carry(text, position)
+        self._plain_stops = self._find_plain_stops()
         return self._out
+
+    def _find_plain_stops(self) -> re.Pattern[str] | None:
+        if self._edge is not _Edge.VISIBLE or self._held or self._place.region is not None:
+            return None
+        return self._place.later.stops if self._quotes.plain else None
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
         keeps_quotes = self._vocabulary.keeps_quotes

@@ -66,6 +66,21 @@ class Decoder:
                 yield frame(block + b"\n\n")
         self._keep(rest)
 
+    def only(self, chunk: bytes) -> bytes | None:
+        """The data of ``chunk``, if nothing waits and it is just one event, as most reads of a
+        paced stream are. Nothing is taken: :meth:`feed` would find the same."""
+        if (
+            self._buffer
+            or not self._started
+            or not chunk.startswith(b"data: ")
+            or not chunk.endswith(b"\n\n")
+            or chunk.find(b"\n") != len(chunk) - 2
+            or b"\r" in chunk
+            or len(chunk) > self._limit
+        ):
+            return None
+        return chunk[6:-2]
+
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The frames that the end of the stream completes (a last CR is no half CRLF), and that
         of the unterminated event, if the stream ended in one."""

@@ -20,10 +20,8 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Stats:
-    """Counts characters, frames and keys; never holds text."""
+    """Counts characters and keys; never holds text."""
 
-    frames: Counter[Verdict] = field(default_factory=Counter)
-    visible_characters: int = 0
     hidden_characters: Counter[tuple[Channel, str]] = field(default_factory=Counter)
     """By channel and format; the format of what came in a field of its own is ``field``."""
     unknown_fields: int = 0
@@ -31,12 +29,6 @@ class Stats:
     visible_seen: bool = False
     error: str | None = None
     """The code of the error that the answer ended with, if it did."""
-
-    def show(self, characters: int) -> None:
-        """Visible text was sent; an empty string is none."""
-        if characters:
-            self.visible_characters += characters
-            self.visible_seen = True
 
     def hide(self, segment: Segment) -> None:
         """A segment was hidden, or moved out of the answer."""

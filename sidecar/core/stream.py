@@ -49,9 +49,9 @@ class Wire(Protocol):
 
     stats: Stats
 
-    def repeats(self, data: bytes) -> bool:
-        """Whether an event is like one that passed in all but text that passes too; if so it was
-        taken, if not nothing happened."""
+    def repeat(self, data: bytes) -> Reading | None:
+        """What becomes of an event that is like one that passed in all but its text; None if it
+        must be read in full, and then nothing happened."""
 
     def read(self, event: Parsed) -> Reading:
         """Judge one event. Raises MalformedChunk if it cannot be one."""
@@ -62,6 +62,7 @@ class Wire(Protocol):
 
 
 _DONE_EVENT = event(DONE)
+_PASS = Verdict.PASS
 
 Trace = Callable[[Frame, Verdict], None]
 
@@ -83,6 +84,9 @@ class StreamFilter:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
         if self.done:
             return b""
+        repeated = self._repeat(chunk) if self._trace is None else None
+        if repeated is not None:
+            return repeated
         out: list[bytes] = []
         try:
             for frame in self._decoder.feed(chunk):
@@ -110,6 +114,14 @@ class StreamFilter:
             self._end(fault, out)
         return b"".join(out)
 
+    def _repeat(self, chunk: bytes) -> bytes | None:
+        """What becomes of a chunk that is one event like one before, by the shortest way."""
+        data = self._decoder.only(chunk)
+        reading = None if data is None else self._wire.repeat(data)
+        if reading is None:
+            return None
+        return chunk if reading.verdict is _PASS else b"".join(map(event, reading.payloads))
+
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
         data = frame.data
         if not data:
@@ -121,17 +133,13 @@ class StreamFilter:
             self._event(frame, data, out)
 
     def _event(self, frame: Frame, data: bytes, out: list[bytes]) -> None:
-        if self._wire.repeats(data):
-            out.append(frame.raw if frame.pure else event(data))
-            self._note(frame, Verdict.PASS)
-            return
         try:
-            reading = self._wire.read(parse(data))
+            reading = self._wire.repeat(data) or self._wire.read(parse(data))
         except (MalformedJSON, MalformedChunk):
             self._note(frame, Verdict.DROP)
             self._end(MALFORMED_EVENT, out)
             return
-        if reading.verdict is Verdict.PASS:
+        if reading.verdict is _PASS:
             out.append(frame.raw if frame.pure else event(data))
         else:
             out.extend(map(event, reading.payloads))
@@ -148,6 +156,5 @@ class StreamFilter:
         self.done = True
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:
-        self._wire.stats.frames[verdict] += 1
         if self._trace is not None:
             self._trace(frame, verdict)

@@ -174,15 +174,26 @@ class Relay:
 
     async def _pump(self, reply: web.StreamResponse, stream: StreamFilter) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
-        exchange = self._exchange
+        exchange, watchdog = self._exchange, self._watchdog
+        readany = self._answer.content.readany
         try:
             with exchange.streaming():
                 async with self._watchdog:
-                    while not stream.done and (chunk := await self._read()):
+                    while not stream.done:
+                        # As in _read and _write, less two coroutines for each event.
+                        watchdog.listen()
+                        chunk = await readany()
+                        watchdog.pause()
+                        if not chunk:
+                            break
+                        exchange.heard()
                         out = stream.feed(chunk)
                         exchange.judged()
                         if out:
-                            await self._write(reply, out)
+                            try:
+                                await reply.write(out)
+                            except ConnectionError:
+                                raise CutOff(Outcome.CLIENT_GONE) from None
         except TimeoutError:
             return TIMED_OUT
         except BROKEN:

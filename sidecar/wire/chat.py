@@ -10,7 +10,7 @@ from typing import Any
 
 from sidecar.core.jsontext import Parsed, as_int, dump
 from sidecar.core.lane import Lane, visible_text
-from sidecar.core.policy import OnEmpty, UnknownFields
+from sidecar.core.policy import OnEmpty, Reasoning, UnknownFields
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.chat_fields import CARRIED, ENVELOPE, STOP_KEYS
@@ -26,6 +26,9 @@ NOTHING_VISIBLE = Fault(
     "empty_answer", "The model ended its answer without any text that may be shown."
 )
 
+_PASS = Reading(Verdict.PASS)
+_DROP = Reading(Verdict.DROP)
+
 _REPEATED = ("id", "object", "created", "model", "system_fingerprint")
 
 
@@ -36,6 +39,7 @@ class Chat:
         self.stats = Stats()
         self._ruling = ruling
         self._policy = ruling.policy
+        self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._choices: dict[int, Choice] = {}
         self._template: Template | None = None
         self._templated = Choice(ruling, self.stats)
@@ -48,12 +52,23 @@ class Chat:
         """The lane of each choice, by its index."""
         return {index: choice.lane for index, choice in self._choices.items()}
 
-    def repeats(self, data: bytes) -> bool:
-        """Whether a chunk is like one that passed in all but text that passes too."""
-        if self._template is None:
-            return False
-        text = self._template.text_of(data)
-        return text is not None and self._templated.passes(text)
+    def repeat(self, data: bytes) -> Reading | None:
+        """What becomes of a chunk that is like one that passed in all but its text; None if it
+        must be read in full, and then nothing happened."""
+        template, choice = self._template, self._templated
+        if template is None or not choice.repeats:
+            return None
+        text = template.text_of(data)
+        if text is None:
+            return None
+        if choice.passes(text):
+            return _PASS
+        if self._policy.reasoning is Reasoning.MOVE:
+            return None
+        visible = choice.read_text(text)
+        if visible == text:
+            return _PASS
+        return Reading(Verdict.REWRITE, (template.with_text(visible),)) if visible else _DROP
 
     def read(self, event: Parsed) -> Reading:
         """Judge one chunk of a stream. Raises MalformedChunk."""
@@ -109,20 +124,22 @@ class Chat:
         self, record: Record, items: list[Record], event: Parsed, changed: bool
     ) -> Reading:
         before: list[bytes] = []
-        verdicts = set()
+        passed, says = True, False
         for item in items:
             index = _index(item)
             choice = self._choice(index)
             had_finished = choice.finished
-            verdicts.add(choice.read(item))
+            verdict = choice.read(item)
+            passed = passed and verdict is _PASS.verdict
+            says = says or verdict is not _DROP.verdict
             before.extend(self._chunk(index, delta) for delta in choice.before)
             if choice.finished and not had_finished and self._refuses(choice):
                 before.append(self._fault(NOTHING_VISIBLE))
                 return Reading(Verdict.REWRITE, tuple(before), last=True)
-        if not changed and not before and verdicts == {Verdict.PASS}:
+        if passed and not changed and not before:
             self._learn(record, items, event)
-            return Reading(Verdict.PASS)
-        if verdicts <= {Verdict.DROP} and not _carries(record):
+            return _PASS
+        if not says and not _carries(record):
             return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
         # Padding that evens out the length of a text that is no longer there.
         record.pop("obfuscation", None)
@@ -130,6 +147,8 @@ class Chat:
 
     def _learn(self, record: Record, items: list[Record], event: Parsed) -> None:
         """Expect more chunks like this one, if it is nothing but text."""
+        if self._template is not None and self._template.fits(event.text):
+            return
         text = _only_text(record, items)
         if text and not event.exact:
             self._template = Template.of(event.text, text)
@@ -169,8 +188,7 @@ class Chat:
         return Reading(Verdict.REWRITE, tuple(out), last=True)
 
     def _prune(self, record: Record) -> bool:
-        passes = self._policy.unknown_fields is UnknownFields.PASS
-        dropped = prune(record, ENVELOPE, keep_unknown=passes)
+        dropped = prune(record, ENVELOPE, keep_unknown=self._keeps_unknown)
         self.stats.unknown_fields += dropped
         return bool(dropped)
 

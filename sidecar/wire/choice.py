@@ -37,6 +37,10 @@ from sidecar.wire.logprobs import says_only
 
 _REASONING_KEYS = frozenset(REASONING_KEYS)
 
+# An attribute of an enumeration costs as much as a search; these are asked for with every event.
+_PASS, _REWRITE, _DROP = Verdict.PASS, Verdict.REWRITE, Verdict.DROP
+_CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
+
 MAX_PROMOTED = 65_536
 """Characters of hidden reasoning kept for ``on_empty: promote``."""
 
@@ -61,6 +65,7 @@ class Choice:
         """Deltas to be sent before the chunk that was read last."""
         self._ruling = ruling
         self._policy = ruling.policy
+        self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._stats = stats
         self._lane = Lane(ruling.vocabulary, ruling.declared)
         self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, stats)
@@ -88,13 +93,24 @@ class Choice:
         """Whether nothing that a person or a program could use was left."""
         return not self._visible and not self._calls.kept
 
+    @property
+    def repeats(self) -> bool:
+        """Whether nothing but its text decides what becomes of an increment that is like one
+        that passed."""
+        return self._answering and not self.finished and not self._owes_role
+
     def passes(self, text: str) -> bool:
-        """Whether an increment that is nothing but ``text`` passes as it is; if so it was taken,
-        if not nothing happened."""
-        if self.finished or not self._answering or self._owes_role or not self._lane.passes(text):
+        """Whether such an increment passes without a closer look; if so it was taken, if not
+        nothing happened."""
+        if not self._lane.passes(text):
             return False
-        self._show(text)
+        if not self._visible:
+            self._show(text)
         return True
+
+    def read_text(self, text: str) -> str:
+        """What is visible of such an increment; nothing of it may have to be moved."""
+        return self._judge(self._lane.feed(text))[0]
 
     def read(self, item: Record) -> Verdict:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
@@ -115,12 +131,12 @@ class Choice:
         says = _speaks(item["delta"]) or bool(item.get("finish_reason"))
         if not changed and not (says and self._owes_role):
             self._role_sent |= bool(delta.get("role"))
-            return Verdict.PASS
+            return _PASS
         if not says and (self._role_sent or not item["delta"].get("role")):
             self._announce(self.before)
-            return Verdict.DROP
+            return _DROP
         self._announce([*self.before, item["delta"]])
-        return Verdict.REWRITE
+        return _REWRITE
 
     def read_whole(self, item: Record) -> bool:
         """Judge a complete choice, in place. Returns whether it was changed."""
@@ -163,11 +179,11 @@ class Choice:
         """The choice has finished; servers do send it once more, to carry the usage."""
         said = [key for key in (*_OF_ITS_OWN, *STOP_KEYS) if item.get(key)]
         if not said and not any(item["delta"].values()):
-            return Verdict.PASS
+            return _PASS
         for key in said:
             item[key] = None
         item["delta"] = {}
-        return Verdict.DROP
+        return _DROP
 
     # One message, or one increment of it.
 
@@ -290,7 +306,7 @@ class Choice:
             if kind in SHOWN_PARTS:
                 self._prune(part, SHOWN_PARTS[kind])
                 return True
-            if self._policy.unknown_fields is UnknownFields.PASS:
+            if self._keeps_unknown:
                 return True
         self._stats.unknown_fields += 1
         return False
@@ -346,18 +362,18 @@ class Choice:
 
     def _judge(self, segments: list[Segment]) -> tuple[str, str]:
         """The visible text of ``segments``, and what is moved out of it."""
-        if len(segments) == 1 and segments[0].channel is Channel.CONTENT:
+        if len(segments) == 1 and segments[0].channel is _CONTENT:
             text = segments[0].text
             self._show(text)
             return text, ""
         visible, moved = [], []
         for segment in segments:
-            if segment.channel is Channel.CONTENT:
+            if segment.channel is _CONTENT:
                 visible.append(segment.text)
                 continue
             self._hid = True
             self._stats.hide(segment)
-            if segment.channel is Channel.REASONING:
+            if segment.channel is _REASONING:
                 if not self._reasoning_has_field:
                     self._keep_for_promotion(segment.text)
                 if self._policy.reasoning is Reasoning.MOVE:
@@ -367,8 +383,8 @@ class Choice:
         return text, "".join(moved)
 
     def _show(self, text: str) -> None:
-        self._stats.show(len(text))
-        if not self._visible:
+        if text and not self._visible:
+            self._stats.visible_seen = True
             self._visible = bool(text.strip())
 
     def _keep_for_promotion(self, text: str) -> None:
@@ -425,8 +441,7 @@ class Choice:
         return rewritten != reason
 
     def _prune(self, record: Record, table: Table) -> bool:
-        passes = self._policy.unknown_fields is UnknownFields.PASS
-        dropped = prune(record, table, keep_unknown=passes)
+        dropped = prune(record, table, keep_unknown=self._keeps_unknown)
         self._stats.unknown_fields += dropped
         return bool(dropped)
 

@@ -1,7 +1,8 @@
 """Recognises an event that differs from a judged one in nothing but its text.
 
 Most events of a plain answer do. Their bytes before and after the text are those of an event that
-was read in full and passed, so nothing is left to judge but the text, and no JSON needs parsing.
+was read in full and passed, so nothing is left to judge but the text, and no JSON needs parsing: a
+quarter of the cost.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 
 import orjson
+
+from sidecar.core.jsontext import dump
 
 _KEY = b'"content":'
 # What cannot stand in a JSON string as it is (RFC 8259, 7); an escape must be parsed.
@@ -37,13 +40,20 @@ class Template:
         start, _, end = data.partition(said)
         return cls(start + _KEY + b'"', b'"' + end)
 
+    def fits(self, data: bytes) -> bool:
+        """Whether an event differs from the template in nothing but its text."""
+        return data.startswith(self._start) and data.endswith(self._end)
+
+    def with_text(self, text: str) -> bytes:
+        """The event with another text."""
+        return self._start + dump(text, exact=False)[1:-1] + self._end
+
     def text_of(self, data: bytes) -> str | None:
         """The text of an event that fits; None if it does not, or its text needs parsing."""
-        start, end = self._start, self._end
-        if not (data.startswith(start) and data.endswith(end)):
+        if not self.fits(data):
             return None
-        plain = data[len(start) : len(data) - len(end)]
-        if len(data) < len(start) + len(end) or _NOT_PLAIN.search(plain):
+        plain = data[len(self._start) : len(data) - len(self._end)]
+        if len(data) < len(self._start) + len(self._end) or _NOT_PLAIN.search(plain):
             return None
         try:
             return plain.decode()
