@@ -34,7 +34,7 @@ def at_random(case: S, count: int) -> Iterator[list[S]]:
     seed = case if isinstance(case, bytes) else case.encode("utf-8", "surrogatepass")
     chance = random.Random(zlib.crc32(seed))
     for _ in range(count):
-        cuts = sorted(chance.randint(0, len(case)) for _ in range(chance.randint(1, 9)))
+        cuts: list[int] = sorted(chance.randint(0, len(case)) for _ in range(chance.randint(1, 9)))
         yield [case[a:b] for a, b in zip([0, *cuts], [*cuts, len(case)], strict=True)]
 
 

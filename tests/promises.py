@@ -134,7 +134,7 @@ def stream(
     for turn in zip_longest(*choices):
         for index, piece in enumerate(turn):
             if piece is not None:
-                more = {"logprobs": logprobs(piece)} if repeat else {}
+                more: dict[str, Any] = {"logprobs": logprobs(piece)} if repeat else {}
                 chunks.append(chunk({index: {"content": piece}}, **more))
     chunks += [chunk({index: {}}, finish="stop") for index in range(len(choices))]
     data = [json.dumps(value, separators=(",", ":")) for value in chunks]
