@@ -54,9 +54,9 @@ def serve(
         raise click.UsageError("Give either --config FILE or --upstream URL.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
+        catalogue = load_catalogue(config_dir() / "formats")
         if config_path is not None:
-            names = load_catalogue(config_dir() / "formats").names()
-            config = load_config(config_path, os.environ, names)
+            config = load_config(config_path, os.environ, catalogue.names())
         else:
             config = built_in_config(upstream or "")
         if listen:
@@ -65,7 +65,7 @@ def serve(
             config = replace(config, admin=_address("--admin", admin))
         if config.listen == config.admin and config.listen.port:
             raise click.UsageError(f"--listen and --admin are both {config.listen}.")
-        _run(serve_config(config))
+        _run(serve_config(config, catalogue))
     except ConfigError as error:
         _fail(str(error))
     except OSError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sidecar.metrics import Metrics
 from sidecar.resources import config_dir
-from sidecar.rules.catalogue import load_catalogue
+from sidecar.rules.catalogue import Catalogue, load_catalogue
 from sidecar.rules.config import Address, Config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.server.admin import Admin
@@ -31,12 +31,13 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Running]:
-    """A sidecar that serves as long as the context is open.
+async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIterator[Running]:
+    """A sidecar that serves as long as the context is open; without a ``catalogue``, with the
+    formats that ship with the package.
 
     Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
     """
-    rules = RuleSet(config.rules, load_catalogue(config_dir() / "formats"))
+    rules = RuleSet(config.rules, catalogue or load_catalogue(config_dir() / "formats"))
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         upstream = UpstreamClient(config.upstream)
@@ -53,12 +54,12 @@ async def serving(config: Config) -> AsyncIterator[Running]:
         ready.clear()
 
 
-async def serve(config: Config) -> None:
+async def serve(config: Config, catalogue: Catalogue) -> None:
     """Serve until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
-    async with serving(config) as running:
+    async with serving(config, catalogue) as running:
         log.info("serving http://%s/v1 in front of %s", running.data, config.upstream.base_url)
         log.info("health and metrics on http://%s", running.admin)
         if not config.rules:

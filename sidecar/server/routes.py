@@ -79,7 +79,7 @@ class Routes:
         """The route of a request; ``path`` as it came, without its query."""
         if not _PATH.fullmatch(path) or _DOTS.search(path):
             return REFUSED
-        if path == _CHAT and method == "POST":
+        if path == _CHAT and method.upper() == "POST":
             return Route(Kind.CHAT, self._url(path))
         if _is_chat_in_disguise(path):
             return REFUSED
@@ -96,13 +96,14 @@ class Routes:
 
 
 def _is_chat_in_disguise(path: str) -> bool:
-    """Whether a lenient server could take ``path`` for the chat endpoint, unfiltered."""
+    """Whether some server could take ``path`` for its chat endpoint, whose answer would then
+    leave unfiltered: servers are lenient in spelling, and have it under more than one prefix."""
     if path == _CHAT:
         return False
     plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), path)
     plain = re.split("[?#]", plain)[0]
     segments = (segment.partition(";")[0].strip(_BLANK) for segment in plain.split("/"))
-    return "/".join(segments).lower().rstrip("/") == _CHAT
+    return "/".join(segments).lower().rstrip("/").endswith(_CHAT.removeprefix(PREFIX))
 
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"

@@ -116,10 +116,7 @@ class Choice:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
         self.before = []
         changed = self._prune(item, STREAMED_CHOICE)
-        delta = item.get("delta")
-        if not isinstance(delta, dict):
-            delta, changed = {}, True
-        item["delta"] = delta
+        delta = item["delta"] = item.get("delta") or {}
         if self.finished:
             return self._silence(item)
         if _speaks(delta):

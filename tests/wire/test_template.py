@@ -1,0 +1,112 @@
+"""The short way of a repeated event: it gives what the long way gives, in every case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.core.jsontext import parse
+from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, Unclosed
+from sidecar.core.stream import Reading, StreamFilter
+from sidecar.core.vocabulary import Vocabulary
+from sidecar.wire.chat import Chat
+from sidecar.wire.choice import Ruling
+from sidecar.wire.template import Template
+from tests.cuts import at_random
+from tests.promises import CATALOGUE, LIMIT, Case, cases, name, stream
+from tests.wire.streams import ROLE, STOP, chunk, compact, sse
+
+TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
+RECORDINGS = sorted(path for path in TRANSCRIPTS.glob("*.sse") if ".golden" not in path.name)
+POLICIES = {
+    "default": Policy(),
+    "declared": Policy(reasoning=Reasoning.MOVE, tool_calls=ToolCalls.DECLARED),
+    "odd": Policy(unclosed=Unclosed.SHOW, on_empty=OnEmpty.PROMOTE),
+}
+VOCABULARIES = {
+    which: Vocabulary(CATALOGUE.resolve(["all"]), policy) for which, policy in POLICIES.items()
+}
+
+
+class LongWay(Chat):
+    """Reads every event in full."""
+
+    def repeat(self, data: bytes) -> Reading | None:
+        return None
+
+
+def left(chat: Chat, sent: bytes) -> list[bytes]:
+    """What leaves, event by event, so that nothing leaves sooner or later either."""
+    stream_filter = StreamFilter(chat, limit=LIMIT)
+    events = sent.split(b"\n\n")
+    return [*(stream_filter.feed(one + b"\n\n") for one in events if one), stream_filter.finish()]
+
+
+@pytest.mark.parametrize("which", POLICIES)
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
+def test_a_recording_leaves_as_if_every_event_were_read_in_full(
+    recording: Path, which: str
+) -> None:
+    ruling = Ruling(POLICIES[which], VOCABULARIES[which], frozenset({"zq_lookup"}))
+    sent = recording.read_bytes()
+    short, long = Chat(ruling), LongWay(ruling)
+    assert left(short, sent) == left(long, sent)
+    assert short.stats == long.stats
+
+
+@pytest.mark.parametrize("which", POLICIES)
+@pytest.mark.parametrize("case", list(cases()), ids=name)
+def test_an_example_leaves_as_if_every_event_were_read_in_full(case: Case, which: str) -> None:
+    ruling = Ruling(POLICIES[which], VOCABULARIES[which])
+    text = case.example.text
+    for pieces in [["Well, ", *text], *at_random("Well, " + text, 2)]:
+        short, long = Chat(ruling), LongWay(ruling)
+        assert left(short, stream(pieces)) == left(long, stream(pieces))
+        assert short.stats == long.stats
+
+
+def test_what_a_tool_returned_does_not_pass_for_more_of_the_answer() -> None:
+    answer = [chunk({"content": "Let me "}), chunk({"content": "look."})]
+    result = [chunk({"role": "tool", "content": "SECRET"}), chunk({"content": " SECRET"})]
+    ruling = Ruling(POLICIES["default"], VOCABULARIES["default"])
+    sent = b"".join(sse(compact(value)) for value in [ROLE, *answer, *result, STOP])
+    out = b"".join(left(Chat(ruling), sent))
+    assert b"look." in out
+    assert b"SECRET" not in out
+
+
+def template(text: str) -> Template:
+    made = Template.of(parse(b'{"a":1,"content":"%s","b":2}' % text.encode()).text, text)
+    assert made is not None
+    return made
+
+
+def test_a_template_reads_the_text_of_an_event_that_fits() -> None:
+    assert template("Hi").text_of(b'{"a":1,"content":"there","b":2}') == "there"
+    assert template("Hi").text_of(b'{"a":1,"content":"","b":2}') == ""
+    assert template("Hi").with_text('"\n') == b'{"a":1,"content":"\\"\\n","b":2}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":2,"content":"x","b":2}',
+        b'{"a":1,"content":"x","b":3}',
+        b'{"a":1,"content":"x","reasoning":"y","b":2}',
+        b'{"a":1,"content":"x","content":"y","b":2}',
+        b'{"a":1,"content":"\\u003c","b":2}',
+        b'{"a":1,"content":"\n","b":2}',
+        b'{"a":1,"content":"\xff","b":2}',
+        b'{"a":1,"content":"\xc0\xbc","b":2}',
+        b'{"a":1,"content":","b":2}',
+        b'{"a":1,"content":null,"b":2}',
+    ],
+)
+def test_an_event_that_may_say_anything_else_does_not_fit(data: bytes) -> None:
+    assert template("Hi").text_of(data) is None
+
+
+def test_an_event_in_which_the_text_stands_twice_makes_no_template() -> None:
+    data = b'{"content":"Hi","x":{"content":"Hi"}}'
+    assert Template.of(data, "Hi") is None
