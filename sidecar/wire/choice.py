@@ -116,6 +116,8 @@ class Choice:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
         self.before = []
         changed = self._prune(item, STREAMED_CHOICE)
+        # A delta of null crashes clients; Azure leaves it out where it only annotates.
+        changed |= item.get("delta", {}) is None
         delta = item["delta"] = item.get("delta") or {}
         if self.finished:
             return self._silence(item)

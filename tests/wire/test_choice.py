@@ -268,6 +268,20 @@ def test_what_follows_a_finish_is_dropped() -> None:
     assert left.choice().finishes == ["stop"]
 
 
+def test_an_annotation_without_a_delta_leaves_as_its_original_bytes() -> None:
+    annotation = ENVELOPE | {
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": None,
+                "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}},
+            }
+        ]
+    }
+    left = send(ROLE, chunk({"content": "Hi"}), annotation, STOP)
+    assert left.payloads[2] == annotation
+
+
 def test_usage_beside_a_choice_that_has_finished_stays() -> None:
     late = chunk({"role": "assistant", "content": "late"}, "stop") | {"usage": USAGE}
     left = send(ROLE, chunk({"content": "Hi"}), STOP, late)
