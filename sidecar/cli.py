@@ -30,7 +30,7 @@ def main() -> None:
     """A reverse proxy that shows people the answer, and nothing else, of a model's stream."""
 
 
-@main.command()
+@main.command(short_help="Serve, by a file or with the built-in rules.")
 @click.option(
     "--config",
     "config_path",
@@ -72,7 +72,7 @@ def serve(
         _fail(f"cannot listen: {error.strerror or error}")
 
 
-@main.command()
+@main.command(short_help="Check configuration files and format files.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def check(paths: tuple[Path, ...]) -> None:
     """Check configuration files and format files, with every format's examples."""
@@ -87,7 +87,7 @@ def check(paths: tuple[Path, ...]) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Put a recorded stream through the engine.")
 @click.argument("capture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
     "--config",
@@ -133,7 +133,7 @@ def replay(
             click.echo(out, nl=False)
 
 
-@main.command()
+@main.command(short_help="Show the sidecar at work.")
 @click.option("--once", is_flag=True, help="One round of every transcript, then exit.")
 @click.option("--listen", metavar="HOST:PORT", envvar="SIDECAR_LISTEN", help="The data plane.")
 def demo(once: bool, listen: str | None) -> None:
@@ -149,7 +149,7 @@ def demo(once: bool, listen: str | None) -> None:
         _fail(f"cannot listen: {error.strerror or error}")
 
 
-@main.command()
+@main.command(short_help="Ask a running sidecar whether it is alive.")
 @click.option(
     "--admin",
     metavar="HOST:PORT",

@@ -65,11 +65,11 @@ class _Explainer:
 
     def _newly_hidden(self, stats: Stats) -> str:
         now = {(str(c), f): count for (c, f), count in stats.hidden_characters.items()}
-        parts = [
-            f"{count - self._before.get(key, 0)} of {key[0]} ({key[1]})"
-            for key, count in now.items()
-            if count > self._before.get(key, 0)
-        ]
+        parts = []
+        for (channel, format_id), count in now.items():
+            more = count - self._before.get((channel, format_id), 0)
+            if more:
+                parts.append(f"{more} of {channel}" + (f" ({format_id})" if format_id else ""))
         self._before = now
         return ", ".join(parts)
 
