@@ -13,7 +13,7 @@ from sidecar.core.lane import Lane, visible_text
 from sidecar.core.policy import OnEmpty, Reasoning, UnknownFields
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.wire.chat_fields import CARRIED, ENVELOPE, STOP_KEYS
+from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK
 from sidecar.wire.choice import Choice, Ruling
 from sidecar.wire.errors import error_payload, upstream_error
 from sidecar.wire.fields import Record, prune
@@ -227,13 +227,9 @@ def _only_text(record: Record, items: list[Record]) -> str:
     delta = item["delta"]
     text = delta.get("content")
     said = {key for key, value in delta.items() if value}
-    if any(map(item.get, _OF_ITS_OWN)) or not said <= {"role", "content"}:
+    if any(map(item.get, OF_ONE_CHUNK)) or not said <= {"role", "content"}:
         return ""
     return text if isinstance(text, str) else ""
-
-
-_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids", *STOP_KEYS)
-"""What a choice says about the text or the end of one chunk."""
 
 
 def _carries(record: Record) -> bool:

@@ -158,6 +158,8 @@ WHOLE_CHOICE: Table = _ANY_CHOICE | {"message": ANY_OBJECT}
 
 STOP_KEYS = ("native_finish_reason", "stop_reason", "matched_stop")
 """The keys of a choice that may name the marker at which generation stopped."""
+OF_ONE_CHUNK = ("finish_reason", "logprobs", "token_ids", *STOP_KEYS)
+"""The keys of a choice that say something about the text, or the end, of one chunk alone."""
 
 _CITATION: Table = {
     "url": TEXT,

@@ -23,6 +23,7 @@ from sidecar.wire.chat_fields import (
     CALL_FINISHES,
     FINISH_REASONS,
     MESSAGE,
+    OF_ONE_CHUNK,
     OTHER_VISIBLE_KEYS,
     REASONING_KEYS,
     RESULT_ROLES,
@@ -32,17 +33,16 @@ from sidecar.wire.chat_fields import (
     THINKING_PARTS,
     WHOLE_CHOICE,
 )
+from sidecar.wire.deltas import extend, joined, plain_text, speaks
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.logprobs import says_only
+from sidecar.wire.promotion import Promotion
 
 _REASONING_KEYS = frozenset(REASONING_KEYS)
 
 # An attribute of an enumeration costs as much as a search; these are asked for with every event.
 _PASS, _REWRITE, _DROP = Verdict.PASS, Verdict.REWRITE, Verdict.DROP
 _CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
-
-MAX_PROMOTED = 65_536
-"""Characters of hidden reasoning kept for ``on_empty: promote``."""
 
 
 class Ruling(NamedTuple):
@@ -80,8 +80,7 @@ class Choice:
         self._reasoning_has_field = False
         self._hid = False
         self._visible = False
-        self._promotable: list[str] = []
-        self._promotable_size = 0
+        self._promotion = Promotion(wanted=ruling.policy.on_empty is OnEmpty.PROMOTE)
 
     @property
     def lane(self) -> Lane:
@@ -121,13 +120,13 @@ class Choice:
         delta = item["delta"] = item.get("delta") or {}
         if self.finished:
             return self._silence(item)
-        if _speaks(delta):
+        if speaks(delta):
             self.postponed = None
         changed |= self._read_message(item, delta, whole=False)
         reason = item.get("finish_reason")
         if reason:
             changed |= self._finish(item, reason)
-        says = _speaks(item["delta"]) or bool(item.get("finish_reason"))
+        says = speaks(item["delta"]) or bool(item.get("finish_reason"))
         if not changed and not (says and self._owes_role):
             self._role_sent |= bool(delta.get("role"))
             return _PASS
@@ -146,7 +145,7 @@ class Choice:
         self._calls.finish()
         promoted = self._promoted()
         if promoted and isinstance(message, dict):
-            _extend(message, {"content": promoted})
+            extend(message, {"content": promoted})
             changed = True
         reason = item.get("finish_reason")
         if reason:
@@ -159,7 +158,7 @@ class Choice:
         rest = self._end_message()
         promoted = self._promoted()
         if promoted:
-            _extend(rest, {"content": promoted})
+            extend(rest, {"content": promoted})
         self._announce([rest] if rest else [])
         return rest
 
@@ -176,7 +175,7 @@ class Choice:
 
     def _silence(self, item: Record) -> Verdict:
         """The choice has finished; servers do send it once more, to carry the usage."""
-        said = [key for key in (*_OF_ITS_OWN, *STOP_KEYS) if item.get(key)]
+        said = [key for key in OF_ONE_CHUNK if item.get(key)]
         if not said and not any(item["delta"].values()):
             return _PASS
         for key in said:
@@ -235,7 +234,7 @@ class Choice:
     def _hide_message(self, message: Record) -> bool:
         self._hid = True
         self._role_hidden |= "role" in message
-        self._stats.hide_field(Channel.TOOL_RESULT, len(_plain_text(message.get("content"))))
+        self._stats.hide_field(Channel.TOOL_RESULT, len(plain_text(message.get("content"))))
         message.clear()
         return True
 
@@ -245,16 +244,22 @@ class Choice:
         said = [key for key in REASONING_KEYS if message.get(key)]
         if not said:
             return False
-        text = next(filter(None, (_plain_text(message[key]) for key in said)), "")
+        text = next(filter(None, (plain_text(message[key]) for key in said)), "")
+        if not self._hides_reasoning(text):
+            return False
+        for key in said:
+            del message[key]
+        return True
+
+    def _hides_reasoning(self, text: str) -> bool:
+        """Whether reasoning that came in a place of its own is hidden; ``text`` is what it says."""
         self._reasoning_has_field |= bool(text)
         self._stats.reasoning_seen |= bool(text)
         if self._policy.reasoning is not Reasoning.DROP:
             return False
         self._hid = True
         self._stats.hide_field(Channel.REASONING, len(text))
-        self._keep_for_promotion(text)
-        for key in said:
-            del message[key]
+        self._promotion.keep(text)
         return True
 
     def _read_content(self, message: Record, *, whole: bool) -> bool:
@@ -268,7 +273,7 @@ class Choice:
             visible, moved = self._judge(self._lane.feed(content))
         if whole:
             rest, moved_rest = self._judge(self._lane.finish())
-            visible = _joined(visible, rest)
+            visible = joined(visible, rest)
             moved += moved_rest
         if moved and not self._reasoning_has_field:
             message["reasoning_content"] = (message.get("reasoning_content") or "") + moved
@@ -285,7 +290,8 @@ class Choice:
             if not self._knows_part(part):
                 continue
             if part["type"] in THINKING_PARTS:
-                kept.extend(self._read_thinking(part))
+                if not self._hides_reasoning(plain_text(part)):
+                    kept.append(part)
                 continue
             text = part.get("text")
             if isinstance(text, str) and text:
@@ -310,17 +316,6 @@ class Choice:
         self._stats.unknown_fields += 1
         return False
 
-    def _read_thinking(self, part: Record) -> list[Record]:
-        text = _plain_text(part)
-        self._reasoning_has_field = True
-        self._stats.reasoning_seen |= bool(text)
-        if self._policy.reasoning is not Reasoning.DROP:
-            return [part]
-        self._hid = True
-        self._stats.hide_field(Channel.REASONING, len(text))
-        self._keep_for_promotion(text)
-        return []
-
     def _read_calls(self, message: Record) -> bool:
         changed = False
         deltas = message.get("tool_calls")
@@ -343,7 +338,7 @@ class Choice:
         cut = False
         logprobs, token_ids = item.get("logprobs"), item.get("token_ids")
         if logprobs or token_ids:
-            content = _plain_text(message.get("content"))
+            content = plain_text(message.get("content"))
             if logprobs and not says_only(logprobs, content, message.get("refusal") or ""):
                 item["logprobs"] = None
                 cut = True
@@ -374,7 +369,7 @@ class Choice:
             self._stats.hide(segment)
             if segment.channel is _REASONING:
                 if not self._reasoning_has_field:
-                    self._keep_for_promotion(segment.text)
+                    self._promotion.keep(segment.text)
                 if self._policy.reasoning is Reasoning.MOVE:
                     moved.append(segment.text)
         text = "".join(visible)
@@ -386,19 +381,9 @@ class Choice:
             self._stats.visible_seen = True
             self._visible = bool(text.strip())
 
-    def _keep_for_promotion(self, text: str) -> None:
-        if self._policy.on_empty is OnEmpty.PROMOTE and not self._visible:
-            kept = text[: MAX_PROMOTED - self._promotable_size]
-            if kept:
-                self._promotable.append(kept)
-                self._promotable_size += len(kept)
-
     def _promoted(self) -> str:
         """The hidden reasoning, if it is to be sent because nothing else was."""
-        if self._policy.on_empty is not OnEmpty.PROMOTE or not self.empty:
-            return ""
-        text = "".join(self._promotable).strip()
-        self._promotable = []
+        text = self._promotion.take() if self.empty else ""
         self._show(text)
         return text
 
@@ -418,7 +403,7 @@ class Choice:
             self.finished = True
             rest = self.release()
         if rest:
-            _extend(item["delta"], rest)
+            extend(item["delta"], rest)
             self.before.append(item["delta"])
             item["delta"] = {}
         return changed or bool(rest)
@@ -443,41 +428,3 @@ class Choice:
         dropped = prune(record, table, keep_unknown=self._keeps_unknown)
         self._stats.unknown_fields += dropped
         return bool(dropped)
-
-
-def _speaks(delta: Record) -> bool:
-    """Whether a delta says anything besides whose it is."""
-    return any(value for key, value in delta.items() if key not in _WHOSE)
-
-
-_WHOSE = ("role", "index")
-_OF_ITS_OWN = ("finish_reason", "logprobs", "token_ids")
-
-
-def _extend(delta: Record, rest: Record) -> None:
-    """``delta`` says what ``rest`` says, too, after its own."""
-    for key, text in rest.items():
-        delta[key] = _joined(delta.get(key), text)
-
-
-def _joined(content: Any, rest: str) -> Any:
-    """``content``, a message's text or parts, with ``rest`` after it."""
-    if not rest:
-        return content
-    if isinstance(content, list):
-        return [*content, {"type": "text", "text": rest}]
-    return (content or "") + rest
-
-
-def _plain_text(value: Any) -> str:
-    """The text in ``value``: a string, or the strings of a list or object of typed parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(map(_plain_text, value))
-    if isinstance(value, dict):
-        return "".join(_plain_text(value[key]) for key in _TEXT_KEYS if key in value)
-    return ""
-
-
-_TEXT_KEYS = ("text", "thinking", "summary", "content", "thinking_blocks")
