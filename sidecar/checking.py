@@ -11,9 +11,8 @@ from sidecar.core.lane import Lane
 from sidecar.core.policy import Policy, StartsIn, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.errors import ConfigError, Mistake
-from sidecar.resources import config_dir
 from sidecar.rules import strictyaml
-from sidecar.rules.catalogue import Catalogue, load_catalogue, load_format
+from sidecar.rules.catalogue import Catalogue, load_format, shipped_catalogue
 from sidecar.rules.config import load_config
 
 _CHANNELS = (
@@ -32,7 +31,7 @@ def check(paths: Iterable[Path], environment: Mapping[str, str]) -> tuple[list[s
     """
     right: list[str] = []
     wrong: list[Mistake] = []
-    catalogue = load_catalogue(config_dir() / "formats")
+    catalogue = shipped_catalogue()
     for path in _files(paths):
         try:
             right.append(f"{path}: {_check_file(path, catalogue, environment)}")

@@ -22,6 +22,8 @@ from sidecar.errors import ConfigError
 # Everything else is imported where it is used: `health` and `--version` must not wait for it.
 
 _ADMIN = "127.0.0.1:9090"
+_HEALTH_TIMEOUT = 5.0
+"""Seconds: half the usual interval between two checks of a container."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,8 +47,7 @@ def serve(
     config_path: Path | None, upstream: str | None, listen: str | None, admin: str | None
 ) -> None:
     """Serve, by a file (--config) or with the built-in rules in front of --upstream."""
-    from sidecar.resources import config_dir
-    from sidecar.rules.catalogue import load_catalogue
+    from sidecar.rules.catalogue import shipped_catalogue
     from sidecar.rules.config import built_in_config, load_config
     from sidecar.server.app import serve as serve_config
 
@@ -54,7 +55,7 @@ def serve(
         raise click.UsageError("Give either --config FILE or --upstream URL.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        catalogue = load_catalogue(config_dir() / "formats")
+        catalogue = shipped_catalogue()
         if config_path is not None:
             config = load_config(config_path, os.environ, catalogue.names())
         else:
@@ -82,7 +83,7 @@ def check(paths: tuple[Path, ...]) -> None:
     for line in right:
         click.echo(line)
     for mistake in wrong:
-        click.echo(str(mistake), err=True)
+        click.echo(mistake, err=True)
     if wrong:
         sys.exit(1)
 
@@ -103,13 +104,12 @@ def replay(
 ) -> None:
     """Put a recorded event stream through the engine, without a network."""
     from sidecar.replay import replay as replay_recording
-    from sidecar.resources import config_dir
-    from sidecar.rules.catalogue import load_catalogue
+    from sidecar.rules.catalogue import shipped_catalogue
     from sidecar.rules.config import built_in_config, load_config
     from sidecar.rules.ruleset import RuleSet
 
     try:
-        catalogue = load_catalogue(config_dir() / "formats")
+        catalogue = shipped_catalogue()
         config = (
             load_config(config_path, os.environ, catalogue.names())
             if config_path
@@ -118,6 +118,8 @@ def replay(
     except ConfigError as error:
         _fail(str(error))
     rules = RuleSet(config.rules, catalogue)
+    if not rules.rules:
+        raise click.UsageError("The configuration has no rules: nothing is filtered.")
     rule = rules.named(rule_name) if rule_name else next(reversed(rules.rules), None)
     if rule is None:
         names = ", ".join(rule.name for rule in rules.rules) or "none"
@@ -127,7 +129,7 @@ def replay(
         rule,
         limit=config.limits.event,
         cut=cut,
-        explain=(lambda line: click.echo(str(line))) if explain else None,
+        explain=click.echo if explain else None,
     ):
         if not explain:
             click.echo(out, nl=False)
@@ -166,7 +168,7 @@ def health(admin: str) -> None:
     # Nobody wants an answer from the proxy that HTTP_PROXY names.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{admin}/healthz", timeout=5) as reply:
+        with opener.open(f"http://{admin}/healthz", timeout=_HEALTH_TIMEOUT) as reply:
             healthy = reply.status == 200
     except (OSError, ValueError, http.client.HTTPException):
         healthy = False

@@ -71,7 +71,7 @@ class Metrics:
         )
         self._unknown = Counter(
             "sidecar_unknown_fields_total",
-            "JSON keys dropped because no table knows them.",
+            "JSON keys and values dropped because no table knows them.",
             ("rule",),
             registry=self.registry,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from sidecar.core.channel import Channel
 from sidecar.core.lane import Lane
 from sidecar.core.sse import Frame
 from sidecar.core.stats import Stats, Verdict
@@ -55,7 +57,7 @@ class _Explainer:
         self._chat = chat
         self._tell = tell
         self._number = 0
-        self._before: dict[tuple[str, str], int] = {}
+        self._before: Counter[tuple[Channel, str]] = Counter()
 
     def frame(self, frame: Frame, verdict: Verdict) -> None:
         self._number += 1
@@ -64,14 +66,12 @@ class _Explainer:
         self._tell(Explained(self._number, len(frame.raw), verdict, lanes, hidden))
 
     def _newly_hidden(self, stats: Stats) -> str:
-        now = {(str(c), f): count for (c, f), count in stats.hidden_characters.items()}
-        parts = []
-        for (channel, format_id), count in now.items():
-            more = count - self._before.get((channel, format_id), 0)
-            if more:
-                parts.append(f"{more} of {channel}" + (f" ({format_id})" if format_id else ""))
-        self._before = now
-        return ", ".join(parts)
+        more = stats.hidden_characters - self._before
+        self._before = stats.hidden_characters.copy()
+        return ", ".join(
+            f"{count} of {channel}" + (f" ({format_id})" if format_id else "")
+            for (channel, format_id), count in more.items()
+        )
 
 
 def _state(lane: Lane) -> str:

@@ -248,7 +248,7 @@ class Lane:
             self._leave(region.then)
         else:
             if self._place.region is None:
-                self._remove(None, marker)
+                self._remove(marker)
             self._mark(marker)
 
     def _open(self, region: ActiveRegion, marker: Marker) -> None:
@@ -259,7 +259,7 @@ class Lane:
             if place.region.facts.channel is Channel.REASONING:
                 interrupted = place.region
         if not region.kept:
-            self._remove(region, marker)
+            self._remove(marker)
         self._mark(marker)
         if region.facts.channel is Channel.CONTENT:
             self._go(None, None, place.ended | {region.format_id})
@@ -353,9 +353,10 @@ class Lane:
         self._separate(space[:excess])
         self._emit(space[excess:])
 
-    def _remove(self, region: ActiveRegion | None, marker: Marker) -> None:
+    def _remove(self, marker: Marker) -> None:
         """A region that ``marker`` opens, or the lone ``marker``, is removed here: the white space
         before it goes with it, and so do the commas between two calls."""
+        region = marker.region
         call = region is not None and region.facts.channel is Channel.TOOL_CALL
         if not call and self._space.strip(_SPACE):
             self._settle_space()

@@ -1,6 +1,6 @@
 """The push transducer: the bytes of an upstream event stream in, the client's bytes out.
 
-Three methods and no I/O. Whoever calls them waits, writes and keeps the time.
+Two methods and no I/O. Whoever calls them waits, writes and keeps the time.
 """
 
 from __future__ import annotations

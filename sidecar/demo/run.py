@@ -17,8 +17,7 @@ from sidecar.demo.report import Round, conclusion, faults, how_to_call, sides, s
 from sidecar.demo.terminal import Screen, columns
 from sidecar.demo.transcripts import TRANSCRIPTS, Transcript
 from sidecar.demo.upstream import upstream
-from sidecar.resources import config_dir
-from sidecar.rules.catalogue import load_catalogue
+from sidecar.rules.catalogue import shipped_catalogue
 from sidecar.rules.config import Address, Config, load_config
 from sidecar.server.app import serving
 
@@ -74,7 +73,7 @@ class _Stage(NamedTuple):
 
 
 def _config(path: Path, origin: str, listen: Address | None) -> Config:
-    catalogue = load_catalogue(config_dir() / "formats")
+    catalogue = shipped_catalogue()
     config = load_config(path, {"UPSTREAM_BASE_URL": origin}, catalogue.names())
     return replace(config, listen=listen or config.listen)
 

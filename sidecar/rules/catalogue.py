@@ -18,6 +18,7 @@ from sidecar.core.channel import Channel
 from sidecar.core.format import SELF, At, Body, Example, Format, Region, ToolName
 from sidecar.core.policy import StartsIn
 from sidecar.errors import ConfigError, Mistake
+from sidecar.resources import config_dir
 from sidecar.rules.strictyaml import Document, load
 from sidecar.rules.validation import NotEmpty, Section, did_you_mean, either, validate
 
@@ -52,6 +53,11 @@ class Catalogue:
                 if name == id_ or name in format_.groups:
                     found[id_] = format_
         return tuple(found.values())
+
+
+def shipped_catalogue() -> Catalogue:
+    """The formats that ship with the package; ``ConfigError`` if one is wrong."""
+    return load_catalogue(config_dir() / "formats")
 
 
 def load_catalogue(directory: Path) -> Catalogue:

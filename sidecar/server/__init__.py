@@ -1,1 +1,1 @@
-"""The two listeners and the way to the upstream: the only place that waits."""
+"""The two listeners, and the way to the upstream."""

@@ -10,8 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from sidecar.metrics import Metrics
-from sidecar.resources import config_dir
-from sidecar.rules.catalogue import Catalogue, load_catalogue
+from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import Address, Config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.server.admin import Admin
@@ -37,7 +36,7 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
 
     Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
     """
-    rules = RuleSet(config.rules, catalogue or load_catalogue(config_dir() / "formats"))
+    rules = RuleSet(config.rules, catalogue or shipped_catalogue())
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         upstream = UpstreamClient(config.upstream)

@@ -9,6 +9,7 @@ from aiohttp import web
 from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.rules.match import RequestFacts
 from sidecar.server.replies import Refusal
+from sidecar.wire.calls import function_of
 
 
 class Inquiry(NamedTuple):
@@ -53,9 +54,5 @@ def _tool_name(tool: Any) -> str:
     function (``{"name": …}``)."""
     if not isinstance(tool, dict):
         return ""
-    for key in ("function", "custom"):
-        if isinstance(tool.get(key), dict):
-            tool = tool[key]
-            break
-    name = tool.get("name")
+    name = (function_of(tool) or tool).get("name")
     return name if isinstance(name, str) else ""

@@ -67,6 +67,7 @@ class Listener:
         server = _Server(
             handler, auto_decompress=False, access_log=None, keepalive_timeout=_IDLE_CONNECTION
         )
+        # aiohttp waits this many seconds twice; what is still open then is cut.
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
 
     async def start(self, address: Address) -> Address:

@@ -32,7 +32,8 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """What stands for a byte of a header that is not UTF-8; it could not be sent on as it came."""
 
 _REQUEST_IDLE = 60.0
-"""Seconds without a byte of a request's body, after which it is given up."""
+"""Seconds without a byte of a request's body, after which it is given up: more than any network
+stalls, and less than a connection may be held for nothing."""
 
 _ERROR_BODY = 65_536
 """Bytes of an upstream error that are read; servers were seen to send a hundred megabytes."""
@@ -76,11 +77,7 @@ class Proxy:
         exchange.kind = route.kind
         if route.kind is Kind.REFUSED:
             raise Refusal(404, "not_found", "This path is not served here.")
-        if any(
-            "\udc80" <= character <= "\udcff"
-            for value in request.headers.values()
-            for character in value
-        ):
+        if any(map(_NOT_UTF8.search, request.headers.values())):
             raise Refusal(400, "bad_request", "The value of a request header is not UTF-8.")
         if "upgrade" in request.headers and request.headers["upgrade"].lower() == "websocket":
             raise Refusal(501, "not_supported", "WebSockets are not served here.")
@@ -172,7 +169,7 @@ class Proxy:
             ) from None
         except TimeoutError:
             raise Refusal(504, TIMED_OUT.code, TIMED_OUT.message) from None
-        except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError):
+        except aiohttp.ClientConnectorError:
             raise Refusal(
                 502, "upstream_unreachable", "The upstream server could not be reached."
             ) from None

@@ -1,4 +1,4 @@
-"""From the upstream's answer to the client's: raw, as an event stream, as a document, as an error.
+"""From the upstream's answer to the client's: raw, as an event stream, or as a document.
 
 One write for each read, at once. Awaiting the write is the back-pressure: meanwhile nothing is
 read from upstream.
@@ -11,7 +11,6 @@ from typing import Protocol
 
 import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict
 
 from sidecar.core.document import filter_document
 from sidecar.core.jsontext import MalformedJSON
@@ -23,7 +22,7 @@ from sidecar.core.stream import (
 )
 from sidecar.rules.config import Timeouts
 from sidecar.server.exchange import Exchange, Outcome
-from sidecar.server.headers import EVENT_STREAM
+from sidecar.server.headers import EVENT_STREAM, Headers
 from sidecar.server.replies import SERVER, Refusal, json_reply
 from sidecar.server.watchdog import Watchdog
 from sidecar.wire.chat import Chat
@@ -93,7 +92,7 @@ class Relay:
         self._watchdog = Watchdog(timeouts.first_byte, then=timeouts.idle)
         self._limit = limit
 
-    async def raw(self, headers: CIMultiDict[str], tap: Tap | None = None) -> web.StreamResponse:
+    async def raw(self, headers: Headers, tap: Tap | None = None) -> web.StreamResponse:
         """The answer as it is."""
         reply = await self._begin(self._answer.status, headers)
         streams = self._answer.content_type == "text/event-stream"
@@ -118,14 +117,14 @@ class Relay:
         )
         return reply
 
-    async def observed(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
+    async def observed(self, headers: Headers, chat: Chat) -> web.StreamResponse:
         """The answer as it is, and what the rule would have done is counted."""
         self._exchange.stats = chat.stats
         if self._answer.content_type == "text/event-stream":
             return await self.raw(headers, StreamFilter(chat, limit=self._limit))
         return await self.raw(headers, DocumentTap(chat, self._limit))
 
-    async def events(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
+    async def events(self, headers: Headers, chat: Chat) -> web.StreamResponse:
         """The answer's event stream, filtered."""
         self._exchange.stats = chat.stats
         stream = StreamFilter(chat, limit=self._limit)
@@ -140,7 +139,7 @@ class Relay:
         self._exchange.outcome = _outcome(chat, fault)
         return reply
 
-    async def document(self, headers: CIMultiDict[str], chat: Chat) -> web.StreamResponse:
+    async def document(self, headers: Headers, chat: Chat) -> web.StreamResponse:
         """The answer as one JSON document, filtered."""
         self._exchange.stats = chat.stats
         try:
@@ -208,7 +207,7 @@ class Relay:
             self._exchange.heard()
         return chunk
 
-    async def _begin(self, status: int, headers: CIMultiDict[str]) -> web.StreamResponse:
+    async def _begin(self, status: int, headers: Headers) -> web.StreamResponse:
         reply = web.StreamResponse(status=status, reason=None, headers=headers)
         reply.headers["Server"] = SERVER
         await reply.prepare(self._request)

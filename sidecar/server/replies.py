@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from sidecar.core.jsontext import dump
 from sidecar.core.stream import Fault
+from sidecar.wire.errors import error_payload
 
 SERVER = "sidecar"
 """The ``Server`` header; aiohttp's own names its version and the interpreter's."""
@@ -27,8 +27,7 @@ def error_reply(
 ) -> web.Response:
     """An error object with an HTTP status."""
     kind = "invalid_request_error" if status < 500 else "upstream_error"
-    error = {"message": fault.message, "type": kind, "code": fault.code, "param": None}
-    return json_reply(status, dump({"error": error}, exact=False), headers)
+    return json_reply(status, error_payload(fault, kind), headers)
 
 
 def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -31,6 +31,7 @@ class UpstreamClient:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
+            # Some gateways put whole policies into a response header; aiohttp would stop at 8 KiB.
             max_line_size=65_536,
             max_field_size=65_536,
         )

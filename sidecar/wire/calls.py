@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,11 @@ from sidecar.wire.fields import Record
 MAX_UNNAMED = 65_536
 """Characters of a call's arguments kept until its name arrives. Names come first everywhere but
 in a few servers, and there the first delta has no arguments; a longer one stays hidden."""
+
+
+MAX_CALLS = 1024
+"""Calls of one choice that are told apart. No model makes as many; those beyond share one fate, and
+it is to be hidden."""
 
 
 @dataclass(slots=True)
@@ -39,7 +45,7 @@ class CallFilter:
         self._stats = stats
         self._calls: dict[int, _Call] = {}
         self._last = -1
-        self._function: _Call | None = None
+        self._function = _Call()
 
     def filter(self, deltas: list[Any]) -> list[Any]:
         """The deltas that stay, renumbered; ``deltas`` itself if all stay as they are."""
@@ -50,15 +56,13 @@ class CallFilter:
         for delta in deltas:
             if isinstance(delta, dict):
                 kept.extend(self._filter_one(delta))
-        return deltas if len(kept) == len(deltas) and all(map(_is, kept, deltas)) else kept
+        return deltas if len(kept) == len(deltas) and all(map(operator.is_, kept, deltas)) else kept
 
     def filter_function(self, value: Record) -> Record | None:
         """The legacy ``function_call``, or None if it is hidden."""
         if self._wish is ToolCalls.KEEP:
             self.kept += 1
             return value
-        if self._function is None:
-            self._function = _Call()
         call = self._function
         if not call.named and value.get("name"):
             self._name(call, value["name"])
@@ -73,29 +77,34 @@ class CallFilter:
             if not call.named:
                 self._name(call, None)
                 for delta in call.waiting:
-                    self._hide(_function_of(delta))
+                    self._hide(function_of(delta))
 
     def _filter_one(self, delta: Record) -> list[Record]:
-        function = _function_of(delta)
+        function = function_of(delta)
         call = self._call_of(delta, function)
         if not call.named:
             name = function.get("name")
-            if not name:
-                return self._wait(call, delta, function)
+            if not name and self._waits(call):
+                # Counted even if empty: each delta is kept.
+                call.size += 1 + len(str(function.get("arguments") or ""))
+                call.waiting.append(delta)
+                return []
             self._name(call, name)
         waiting, call.waiting = call.waiting, []
         if call.index is None:
             for hidden in [*waiting, delta]:
-                self._hide(_function_of(hidden))
+                self._hide(function_of(hidden))
             return []
         return [_renumbered(kept, call.index) for kept in [*waiting, delta]]
 
     def _call_of(self, delta: Record, function: Record) -> _Call:
         index = as_int(delta.get("index"))
         if index is None:
-            # Mistral numbers nothing: a name or an id begins the next call.
+            # Mistral numbers nothing: a name begins the next call.
             index = self._last + 1 if function.get("name") or self._last < 0 else self._last
         self._last = index
+        if index not in self._calls and len(self._calls) >= MAX_CALLS:
+            return _Call(named=True)
         call = self._calls.setdefault(index, _Call())
         call_id = delta.get("id")
         if call.named and call.id and call_id and call_id != call.id and function.get("name"):
@@ -112,21 +121,17 @@ class CallFilter:
         else:
             self.hidden += 1
 
-    def _wait(self, call: _Call, delta: Record, function: Record) -> list[Record]:
-        if self._wish is ToolCalls.DROP or call.size > MAX_UNNAMED:
-            self._name(call, None)
-            self._hide(function)
-            return []
-        call.size += len(str(function.get("arguments") or ""))
-        call.waiting.append(delta)
-        return []
+    def _waits(self, call: _Call) -> bool:
+        return self._wish is ToolCalls.DECLARED and call.size <= MAX_UNNAMED
 
     def _hide(self, function: Record) -> None:
         said = (str(function.get(key) or "") for key in ("name", "arguments", "input"))
         self._stats.hide_field(Channel.TOOL_CALL, sum(map(len, said)))
 
 
-def _function_of(delta: Record) -> Record:
+def function_of(delta: Record) -> Record:
+    """The object with the name in a tool, or in a call: ``function``, or ``custom``; empty if it
+    has none."""
     for key in ("function", "custom"):
         value = delta.get(key)
         if isinstance(value, dict):
@@ -138,7 +143,3 @@ def _renumbered(delta: Record, index: int) -> Record:
     if "index" not in delta or as_int(delta["index"]) == index:
         return delta
     return delta | {"index": index}
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other

@@ -41,9 +41,8 @@ class Chat:
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._choices: dict[int, Choice] = {}
-        self._template: Template | None = None
-        self._templated = Choice(ruling, self.stats)
-        """The choice that the template is about."""
+        self._expected: tuple[Template, Choice] | None = None
+        """What the next event is likely to be, and of which choice."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
 
@@ -55,8 +54,10 @@ class Chat:
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a chunk that is like one that passed in all but its text; None if it
         must be read in full, and then nothing happened."""
-        template, choice = self._template, self._templated
-        if template is None or not choice.repeats:
+        if self._expected is None:
+            return None
+        template, choice = self._expected
+        if not choice.repeats:
             return None
         text = template.text_of(data)
         if text is None:
@@ -79,7 +80,7 @@ class Chat:
         items = record.get("choices")
         if not items:
             if changed and not _carries(record):
-                return Reading(Verdict.DROP)
+                return _DROP
             return _reading(record, event, changed)
         self._latest = record
         return self._read_choices(record, _items(items), event, changed)
@@ -130,8 +131,8 @@ class Chat:
             choice = self._choice(index)
             had_finished = choice.finished
             verdict = choice.read(item)
-            passed = passed and verdict is _PASS.verdict
-            says = says or verdict is not _DROP.verdict
+            passed = passed and verdict is Verdict.PASS
+            says = says or verdict is not Verdict.DROP
             before.extend(self._chunk(index, delta) for delta in choice.before)
             if choice.finished and not had_finished and self._refuses(choice):
                 before.append(self._fault(NOTHING_VISIBLE))
@@ -147,12 +148,13 @@ class Chat:
 
     def _learn(self, record: Record, items: list[Record], event: Parsed) -> None:
         """Expect more chunks like this one, if it is nothing but text."""
-        if self._template is not None and self._template.fits(event.text):
+        if self._expected is not None and self._expected[0].fits(event.text):
             return
         text = _only_text(record, items)
         if text and not event.exact:
-            self._template = Template.of(event.text, text)
-            self._templated = self._choices[_index(items[0])]
+            template = Template.of(event.text, text)
+            if template is not None:
+                self._expected = template, self._choices[_index(items[0])]
 
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
@@ -238,5 +240,5 @@ def _carries(record: Record) -> bool:
 
 def _reading(record: Record, parsed: Parsed, changed: bool) -> Reading:
     if not changed:
-        return Reading(Verdict.PASS)
+        return _PASS
     return Reading(Verdict.REWRITE, (dump(record, exact=parsed.exact),))

@@ -323,8 +323,9 @@ class Choice:
             kept = self._calls.filter(deltas)
             if kept is not deltas:
                 changed = True
-                message["tool_calls"] = kept
-                if not kept:
+                if kept:
+                    message["tool_calls"] = kept
+                else:
                     del message["tool_calls"]
         function = message.get("function_call")
         if function and self._calls.filter_function(function) is None:

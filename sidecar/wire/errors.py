@@ -22,13 +22,13 @@ MAX_MESSAGE = 2048
 exceeded"; some servers send the whole prompt after it."""
 
 
-def error_payload(fault: Fault) -> bytes:
-    """Our own error object."""
+def error_payload(fault: Fault, kind: str = "upstream_error") -> bytes:
+    """Our own error object; ``kind`` is its ``type``."""
     return dump(
         {
             "error": {
                 "message": fault.message,
-                "type": "upstream_error",
+                "type": kind,
                 "code": fault.code,
                 "param": None,
             }

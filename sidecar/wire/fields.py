@@ -62,22 +62,20 @@ def objects(table: Table, *, or_items: Holds | None = None) -> Holds:
 def prune(record: Record, table: Table, *, keep_unknown: bool = False) -> int:
     """Delete from ``record``, in place, what ``table`` does not know, or (``keep_unknown``) only
     what it knows to be something else. Returns how many keys and items."""
-    unknown = None
+    unknown: list[str] = []
     dropped = 0
     for key, value in record.items():
         holds = table.get(key)
         if holds is None:
             if not keep_unknown:
-                unknown = [*unknown, key] if unknown else [key]
+                unknown.append(key)
         elif type(value) not in holds.types:
-            unknown = [*unknown, key] if unknown else [key]
+            unknown.append(key)
         elif value and (holds.inner is not None or holds.items is not None):
             dropped += _prune_inner(value, holds, keep_unknown)
-    if unknown:
-        for key in unknown:
-            del record[key]
-        dropped += len(unknown)
-    return dropped
+    for key in unknown:
+        del record[key]
+    return dropped + len(unknown)
 
 
 def _prune_inner(value: Any, holds: Holds, keep_unknown: bool) -> int:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-import orjson
-
 from sidecar.core.jsontext import dump
 
 _KEY = b'"content":'
@@ -34,7 +32,7 @@ class Template:
         ``data`` must be what a compact dump of its value writes. Then these bytes cannot stand
         inside a string of it, where quotes are escaped: they are the key and its value.
         """
-        said = _KEY + orjson.dumps(text)
+        said = _KEY + dump(text, exact=False)
         if data.count(said) != 1:
             return None
         start, _, end = data.partition(said)
