@@ -295,7 +295,7 @@ def test_a_file_without_rules_has_none_to_replay(config: Path) -> None:
         file.write("rules: []\n")
     said = sidecar("replay", FOLDER / "openai-plain.sse", "--config", config)
     assert said.code == 2
-    assert "none" in said.err
+    assert "no rules" in said.err
 
 
 def test_an_explanation_is_a_line_for_each_event_and_hides_what_is_hidden() -> None:

@@ -37,6 +37,9 @@ class Body(StrEnum):
     marker and the value (a function's name) belongs to the region."""
 
 
+_DECODER = json.JSONDecoder()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolName:
     """How to read the tools that a call region names.
@@ -44,7 +47,7 @@ class ToolName:
     ``json`` reads that key of the JSON object (or of each object in the array); otherwise the name
     stands ``after`` one literal and ends before the first of ``until`` (or at the region's end).
     ``strip`` lists prefixes that are not part of the name; ``until_last`` cuts a trailing
-    ``:INDEX``-like suffix.
+    ``:INDEX``-like suffix; ``once``: a region has one call, and ``after`` may stand in its body.
     """
 
     json: str | None = None
@@ -52,9 +55,11 @@ class ToolName:
     until: tuple[str, ...] = ()
     strip: tuple[str, ...] = ()
     until_last: str | None = None
+    once: bool = False
 
     def read(self, call: str) -> list[str]:
-        """The names in ``call``, the text of one call region with its markers; may be empty."""
+        """The names in ``call``, the text of one call region with its markers: none if it is not
+        written as expected, an empty one for each call whose name cannot be read."""
         return self._from_json(call) if self.json else self._from_literals(call)
 
     def _from_json(self, call: str) -> list[str]:
@@ -64,18 +69,22 @@ class ToolName:
         before = call[:start].rstrip()
         if before.endswith("["):
             start = len(before) - 1
-        try:
-            value, _ = json.JSONDecoder().raw_decode(call, start)
-        except (ValueError, RecursionError):
-            return []
-        items = value if isinstance(value, list) else [value]
-        names = [item.get(self.json) if isinstance(item, dict) else None for item in items]
-        return [name if isinstance(name, str) else "" for name in names]
+        names: list[str] = []
+        while start >= 0:
+            try:
+                value, end = _DECODER.raw_decode(call, start)
+            except (ValueError, RecursionError):
+                return [*names, ""]
+            items = value if isinstance(value, list) else [value]
+            found = [item.get(self.json) if isinstance(item, dict) else None for item in items]
+            names += [name if isinstance(name, str) else "" for name in found]
+            start = call.find("{", end)
+        return names
 
     def _from_literals(self, call: str) -> list[str]:
         assert self.after is not None
         names = []
-        for piece in call.split(self.after)[1:]:
+        for piece in call.split(self.after, 1 if self.once else -1)[1:]:
             end = min((i for i in map(piece.find, self.until) if i >= 0), default=len(piece))
             name = piece[:end].strip()
             for prefix in self.strip:

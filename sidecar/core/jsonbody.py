@@ -92,7 +92,7 @@ class JsonBody:
             self._at = _At.ESCAPE
         elif stop == '"':
             self._at = _At.VALUE
-        else:
+        elif not self._ends_with_value:
             # A raw line end cannot stand in a JSON string (RFC 8259, 7): whoever wrote this did
             # not write JSON, and waiting for its closing quote could hide the whole answer.
             self._at = _At.TEXT

@@ -59,7 +59,8 @@ def dump(value: Any, *, exact: bool) -> bytes:
     """``value`` as compact JSON text in UTF-8; ``exact`` for values that ``parse`` called so."""
     if not exact:
         try:
-            return orjson.dumps(value)
+            # A Number is a str, and must not be written as one.
+            return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
         except orjson.JSONEncodeError:
             pass
     return _dump_exactly(value).encode()

@@ -95,7 +95,7 @@ class MarkerSet:
         """``quotes``: the characters of code spans and fences are stops too. ``without``: markers
         that count only there are left out."""
         self._tries: dict[At, _Node] = {}
-        firsts = set()
+        literals = set()
         for marker in markers:
             if marker.at is without:
                 continue
@@ -103,11 +103,12 @@ class MarkerSet:
             for character in marker.literal:
                 node = node.setdefault(character, {})
             node.setdefault(_LEAF, marker)
-            firsts.add(marker.literal[0])
+            literals.add(marker.literal)
+        firsts = {literal[0] for literal in literals}
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
         quoting = QUOTE_STOPS if quotes and firsts else ""
-        self.stops = _any_of(firsts | set(quoting))
+        self.stops = _beginnings(literals, quoting)
         """Finds the next character at which something may begin."""
         self.json_stops = _any_of(firsts | set(JSON_STOPS))
 
@@ -135,6 +136,19 @@ def _walk(node: _Node, text: str, start: int) -> Match:
         if _LEAF in node:
             marker, end = node[_LEAF], position + 1
     return Match(marker, end, any(key != _LEAF for key in node))
+
+
+def _beginnings(literals: set[str], characters: str) -> re.Pattern[str]:
+    """Finds a character of ``characters``, or one at which one of ``literals`` may begin: its
+    second character follows, or nothing does. HTML is full of ``<``, and few of them are read."""
+    seconds: dict[str, set[str]] = {}
+    for literal in literals:
+        seconds.setdefault(literal[0], set()).add(literal[1:2])
+    ways = [re.escape(character) for character in characters]
+    for first, following in seconds.items():
+        ahead = "" if "" in following else f"(?={_any_of(following).pattern}|\\Z)"
+        ways.append(re.escape(first) + ahead)
+    return re.compile("|".join(ways) or r"(?!)")
 
 
 def _any_of(characters: set[str]) -> re.Pattern[str]:

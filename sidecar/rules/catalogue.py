@@ -140,6 +140,7 @@ class ToolNameSection(Section):
     until: tuple[_Marker, ...] = ()
     strip: tuple[_Marker, ...] = ()
     until_last: _Marker | None = None
+    once: bool = False
 
     @model_validator(mode="after")
     def _one_way(self) -> ToolNameSection:
@@ -147,8 +148,10 @@ class ToolNameSection(Section):
             raise ValueError("found both or neither of 'json' and 'after', expected one of them")
         if self.after and not self.until:
             raise ValueError("found 'after' without 'until', expected the literals that end a name")
-        if self.json_key and (self.until or self.strip or self.until_last):
-            raise ValueError("found 'until', 'strip' or 'until_last' with 'json', expected 'after'")
+        if self.json_key and (self.until or self.strip or self.until_last or self.once):
+            raise ValueError(
+                "found 'until', 'strip', 'until_last' or 'once' with 'json', expected 'after'"
+            )
         return self
 
 
@@ -275,6 +278,7 @@ def _tool_name(section: ToolNameSection) -> ToolName:
         until=section.until,
         strip=section.strip,
         until_last=section.until_last,
+        once=section.once,
     )
 
 

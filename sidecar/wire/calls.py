@@ -8,30 +8,39 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.channel import Channel
-from sidecar.core.jsontext import as_int
+from sidecar.core.jsontext import as_int, dump
 from sidecar.core.policy import ToolCalls
 from sidecar.core.stats import Stats
 from sidecar.wire.fields import Record
 
 MAX_UNNAMED = 65_536
-"""Characters of a call's arguments kept until its name arrives. Names come first everywhere but
-in a few servers, and there the first delta has no arguments; a longer one stays hidden."""
+"""Bytes of deltas kept until their call's name arrives. Names come first everywhere but in a few
+servers, and there the first delta has no arguments; what comes after that many stays hidden."""
 
-
-MAX_CALLS = 1024
-"""Calls of one choice that are told apart. No model makes as many; those beyond share one fate, and
-it is to be hidden."""
+MAX_CALLS = 128
+"""Calls of one message that are told apart: as many tools as OpenAI's API takes. Those beyond share
+one fate, and it is to be hidden."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """One call of the stream. ``index`` is the client's; None while the call is not kept."""
+    """One call of a message. ``index`` is the client's; None while the call is not kept."""
 
-    id: str | None = None
-    named: bool = False
+    id: Any = None
+    name: Any = None
     index: int | None = None
     waiting: list[Record] = field(default_factory=list)
-    size: int = 0
+
+    def continues(self, call_id: Any, name: Any) -> bool:
+        """Whether a delta with this id and name, either of which may be missing, is more of it.
+
+        Some servers give parallel calls the same index, and some repeat id and name; Mistral's
+        later deltas have another id and no name.
+        """
+        if not name:
+            return True
+        same_id = not (self.id and call_id) or call_id == self.id
+        return same_id and (not self.name or name == self.name)
 
 
 class CallFilter:
@@ -43,86 +52,105 @@ class CallFilter:
         self._wish = wish
         self._declared = declared
         self._stats = stats
+        self._room = MAX_UNNAMED
         self._calls: dict[int, _Call] = {}
         self._last = -1
         self._function = _Call()
 
-    def filter(self, deltas: list[Any]) -> list[Any]:
-        """The deltas that stay, renumbered; ``deltas`` itself if all stay as they are."""
+    def start_message(self) -> None:
+        """The calls of another message follow; those that were never named are hidden."""
+        self.finish()
+        self._calls = {}
+        self._last = -1
+        self._function = _Call()
+
+    def finish(self) -> None:
+        """No further delta will come: a call that was never named is hidden."""
+        for call in self._calls.values():
+            if call.name is None:
+                self._name(call, "")
+                self._hide_all(call)
+
+    def filter(self, deltas: list[Any], *, whole: bool = False) -> list[Any]:
+        """The deltas that stay, renumbered; ``deltas`` itself if all stay as they are. ``whole``:
+        each is a call of its own."""
         if self._wish is ToolCalls.KEEP:
             self.kept += len(deltas)
             return deltas
         kept: list[Any] = []
-        for delta in deltas:
+        for position, delta in enumerate(deltas):
             if isinstance(delta, dict):
-                kept.extend(self._filter_one(delta))
-        return deltas if len(kept) == len(deltas) and all(map(operator.is_, kept, deltas)) else kept
+                kept.extend(self._filter_one(delta, position if whole else None))
+        same = len(kept) == len(deltas) and all(map(operator.is_, kept, deltas))
+        return deltas if same else kept
 
     def filter_function(self, value: Record) -> Record | None:
         """The legacy ``function_call``, or None if it is hidden."""
         if self._wish is ToolCalls.KEEP:
             self.kept += 1
             return value
+        name = value.get("name")
+        if not self._function.continues(None, name):
+            self._function = _Call()
         call = self._function
-        if not call.named and value.get("name"):
-            self._name(call, value["name"])
+        if call.name is None and name:
+            self._name(call, name)
         if call.index is None:
             self._hide(value)
             return None
         return value
 
-    def finish(self) -> None:
-        """No further delta will come: a call that was never named is hidden."""
-        for call in self._calls.values():
-            if not call.named:
-                self._name(call, None)
-                for delta in call.waiting:
-                    self._hide(function_of(delta))
-
-    def _filter_one(self, delta: Record) -> list[Record]:
+    def _filter_one(self, delta: Record, position: int | None) -> list[Record]:
         function = function_of(delta)
-        call = self._call_of(delta, function)
-        if not call.named:
-            name = function.get("name")
-            if not name and self._waits(call):
-                # Counted even if empty: each delta is kept.
-                call.size += 1 + len(str(function.get("arguments") or ""))
+        name = function.get("name")
+        call = self._call_of(delta, name, position)
+        if call.name is None:
+            if not name and self._waits(delta):
                 call.waiting.append(delta)
                 return []
-            self._name(call, name)
-        waiting, call.waiting = call.waiting, []
+            self._name(call, name or "")
+        call.waiting.append(delta)
         if call.index is None:
-            for hidden in [*waiting, delta]:
-                self._hide(function_of(hidden))
+            self._hide_all(call)
             return []
-        return [_renumbered(kept, call.index) for kept in [*waiting, delta]]
+        waiting, call.waiting = call.waiting, []
+        return [_renumbered(kept, call.index) for kept in waiting]
 
-    def _call_of(self, delta: Record, function: Record) -> _Call:
-        index = as_int(delta.get("index"))
+    def _call_of(self, delta: Record, name: Any, position: int | None) -> _Call:
+        index = as_int(delta.get("index")) if position is None else position
         if index is None:
             # Mistral numbers nothing: a name begins the next call.
-            index = self._last + 1 if function.get("name") or self._last < 0 else self._last
+            index = self._last + 1 if name or self._last < 0 else self._last
         self._last = index
         if index not in self._calls and len(self._calls) >= MAX_CALLS:
-            return _Call(named=True)
+            return _Call(name="")
         call = self._calls.setdefault(index, _Call())
-        call_id = delta.get("id")
-        if call.named and call.id and call_id and call_id != call.id and function.get("name"):
-            # Some servers give parallel calls the same index.
+        if not call.continues(delta.get("id"), name):
+            if call.name is None:
+                self._name(call, "")
+                self._hide_all(call)
             call = self._calls[index] = _Call()
-        call.id = call.id or call_id
+        call.id = call.id or delta.get("id")
         return call
 
     def _name(self, call: _Call, name: Any) -> None:
-        call.named = True
+        call.name = name
         if self._wish is ToolCalls.DECLARED and isinstance(name, str) and name in self._declared:
             call.index = self.kept
             self.kept += 1
         else:
             self.hidden += 1
 
-    def _waits(self, call: _Call) -> bool:
-        return self._wish is ToolCalls.DECLARED and call.size <= MAX_UNNAMED
+    def _waits(self, delta: Record) -> bool:
+        if self._wish is not ToolCalls.DECLARED or self._room <= 0:
+            return False
+        self._room -= len(dump(delta, exact=True))
+        return True
+
+    def _hide_all(self, call: _Call) -> None:
+        for delta in call.waiting:
+            self._hide(function_of(delta))
+        call.waiting = []
 
     def _hide(self, function: Record) -> None:
         said = (str(function.get(key) or "") for key in ("name", "arguments", "input"))

@@ -196,8 +196,10 @@ class Chat:
 
 
 def clean_message(error: Record, ruling: Ruling) -> None:
-    """Take out of an error's message, in place, what it quotes of the model's hidden text."""
-    error["message"] = visible_text(ruling.vocabulary, error["message"])
+    """Take out of an error's texts, in place, what they quote of the model's hidden text."""
+    for key, value in error.items():
+        if type(value) is str:
+            error[key] = visible_text(ruling.vocabulary, value)
 
 
 def _record(parsed: Parsed) -> Record:

@@ -79,6 +79,8 @@ class Choice:
         """An earlier message of the choice has said its role; to the client there is but one."""
         self._reasoning_has_field = False
         self._hid = False
+        self._hid_calls = False
+        """Calls were hidden that stood in the text."""
         self._visible = False
         self._promotion = Promotion(wanted=ruling.policy.on_empty is OnEmpty.PROMOTE)
 
@@ -96,7 +98,9 @@ class Choice:
     def repeats(self) -> bool:
         """Whether nothing but its text decides what becomes of an increment that is like one
         that passed."""
-        return self._answering and not self.finished and not self._owes_role
+        return (
+            self._answering and not self.finished and self.postponed is None and not self._owes_role
+        )
 
     def passes(self, text: str) -> bool:
         """Whether such an increment passes without a closer look; if so it was taken, if not
@@ -119,7 +123,7 @@ class Choice:
         changed |= item.get("delta", {}) is None
         delta = item["delta"] = item.get("delta") or {}
         if self.finished:
-            return self._silence(item)
+            return self._silence(item, changed)
         if speaks(delta):
             self.postponed = None
         changed |= self._read_message(item, delta, whole=False)
@@ -173,10 +177,10 @@ class Choice:
             deltas[0]["role"] = "assistant"
         self._role_sent = self._role_sent or any(delta.get("role") for delta in deltas)
 
-    def _silence(self, item: Record) -> Verdict:
+    def _silence(self, item: Record, changed: bool) -> Verdict:
         """The choice has finished; servers do send it once more, to carry the usage."""
         said = [key for key in OF_ONE_CHUNK if item.get(key)]
-        if not said and not any(item["delta"].values()):
+        if not changed and not said and not any(item["delta"].values()):
             return _PASS
         for key in said:
             item[key] = None
@@ -191,11 +195,11 @@ class Choice:
         if self._answering:
             changed |= self._read_reasoning(message)
             changed |= self._read_content(message, whole=whole)
-            changed |= self._read_calls(message)
+            changed |= self._read_calls(message, whole=whole)
             self._visible = self._visible or any(map(message.get, OTHER_VISIBLE_KEYS))
         elif self._keeps_message:
             changed |= self._read_reasoning(message)
-            changed |= self._read_calls(message)
+            changed |= self._read_calls(message, whole=whole)
         else:
             changed |= self._hide_message(message)
         return self._read_repeats(item, message, changed) or changed
@@ -219,7 +223,12 @@ class Choice:
         rest = self._end_message()
         if rest:
             self.before.append(rest)
+        self._renew()
+
+    def _renew(self) -> None:
+        """What follows is another message, and its calls are other calls."""
         self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+        self._calls.start_message()
 
     def _end_message(self) -> Record:
         self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
@@ -316,11 +325,11 @@ class Choice:
         self._stats.unknown_fields += 1
         return False
 
-    def _read_calls(self, message: Record) -> bool:
+    def _read_calls(self, message: Record, *, whole: bool) -> bool:
         changed = False
         deltas = message.get("tool_calls")
         if deltas:
-            kept = self._calls.filter(deltas)
+            kept = self._calls.filter(deltas, whole=whole)
             if kept is not deltas:
                 changed = True
                 if kept:
@@ -368,6 +377,7 @@ class Choice:
                 continue
             self._hid = True
             self._stats.hide(segment)
+            self._hid_calls = self._hid_calls or segment.channel is Channel.TOOL_CALL
             if segment.channel is _REASONING:
                 if not self._reasoning_has_field:
                     self._promotion.keep(segment.text)
@@ -399,7 +409,7 @@ class Choice:
         if postpones:
             self.postponed, item["finish_reason"] = item["finish_reason"], None
             rest = self._end_message()
-            self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+            self._renew()
         else:
             self.finished = True
             rest = self.release()
@@ -410,7 +420,8 @@ class Choice:
         return changed or bool(rest)
 
     def _ends_with_hidden_calls(self, reason: str) -> bool:
-        return reason in CALL_FINISHES and bool(self._calls.hidden) and not self._calls.kept
+        hid = self._hid_calls or bool(self._calls.hidden)
+        return reason in CALL_FINISHES and hid and not self._calls.kept
 
     def _set_reason(self, item: Record, reason: str) -> bool:
         rewritten = reason

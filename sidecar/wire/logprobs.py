@@ -40,9 +40,10 @@ def _agrees(token: Record) -> bool:
     if values is None:
         return True
     try:
-        text = _bytes(values).decode()
+        text = _bytes(values).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return True
+        # Part of a character: servers write a replacement for it, or its bytes as escapes.
+        return any(sign in (token.get("token") or "") for sign in ("\ufffd", "\\x"))
     except (TypeError, ValueError):
         return False
     return text == token.get("token")

@@ -195,11 +195,11 @@ FROM_LIST = "'reasoning', 'tool_call', 'tool_result', 'markup' or 'content'"
          "7:48: regions.0.tool_name: found 'after' without 'until', expected the literals that "
          "end a name"),
         (region("channel: tool_call, open: [x], tool_name: {json: a, strip: [b]}"),
-         "7:48: regions.0.tool_name: found 'until', 'strip' or 'until_last' with 'json', expected "
-         "'after'"),
+         "7:48: regions.0.tool_name: found 'until', 'strip', 'until_last' or 'once' with 'json', "
+         "expected 'after'"),
         (region("channel: tool_call, open: [x], tool_name: {jsn: a, after: b, until: [c]}"),
-         "7:49: regions.0.tool_name.jsn: unknown key, expected 'json', 'after', 'until', 'strip' "
-         "or 'until_last'; did you mean 'json'?"),
+         "7:49: regions.0.tool_name.jsn: unknown key, expected 'json', 'after', 'until', 'strip', "
+         "'until_last' or 'once'; did you mean 'json'?"),
         (region("channel: tool_call, open: [x], tool_name: {after: b, until: ['']}"),
          "7:67: regions.0.tool_name.until.0: found '', expected a marker of 1 to 64 characters"),
         (HEAD + REGIONS + "  - nothing\n" + EXAMPLES,

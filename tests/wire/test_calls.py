@@ -10,17 +10,21 @@ import pytest
 from sidecar.core.channel import Channel
 from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.stats import Stats
+from sidecar.core.stream import StreamFilter
 from sidecar.wire.calls import MAX_UNNAMED, CallFilter
+from tests.promises import LIMIT
 from tests.wire.streams import (
     AGENT,
     ROLE,
     Json,
     call,
     calls,
+    chat,
     chunk,
     compact,
     document,
     send,
+    spaced,
     sse,
     whole,
 )
@@ -310,3 +314,35 @@ def test_what_waits_for_a_name_comes_back_in_order_once_it_is_there() -> None:
     assert calls_.filter([call(None, "2")]) == []
     last = call("book", "3")
     assert calls_.filter([last]) == [call(None, "1", id="a"), call(None, "2"), last]
+
+
+def test_each_name_is_judged_by_itself_whatever_index_it_comes_under() -> None:
+    """A call that is not declared cannot ride on one that is."""
+    again = call("zqlook", SECRET, index=0)
+    assert kept(calls(call("book", '{"n":1}', index=0)), calls(again)) == {0: BOOK}
+    tail = call("_zqlook", SECRET, index=0)
+    assert kept(calls(call("book", '{"n":1}', index=0)), calls(tail)) == {0: BOOK}
+
+
+def test_another_message_has_other_calls() -> None:
+    """An agent's rounds number their calls anew."""
+    rounds = [
+        calls(call("zqlook", SECRET, index=0)),
+        chunk({}, "tool_calls"),
+        chunk({"role": "tool", "content": SECRET}),
+        chunk({"role": "assistant", "content": ""}),
+        calls(call("book", '{"n":1}', index=0)),
+    ]
+    assert kept(*rounds) == {0: BOOK}
+    assert kept(*reversed(rounds)) == {0: BOOK}
+
+
+def test_a_call_that_waits_for_its_name_keeps_its_numbers() -> None:
+    """An event that is read the exact way may be written in one that is not."""
+    waiting = sse(spaced(calls({"index": 0, "id": "a", "function": {"arguments": ""}})))
+    named = sse(compact(calls(call("book", "", index=0))))
+    out = StreamFilter(chat(AGENT, DECLARED), limit=LIMIT).feed(
+        sse(compact(ROLE)) + waiting + named
+    )
+    assert b'"index":"0"' not in out
+    assert out.count(b'"index":0') == 4

@@ -780,3 +780,39 @@ def test_two_choices_in_one_chunk_are_judged_each_by_itself() -> None:
     assert left.choice(0).text == ""
     assert left.choice(1).text == "Hi"
     assert SECRET.encode() not in left.raw
+
+
+def test_nothing_unknown_passes_beside_a_choice_that_has_finished() -> None:
+    late = chunk({}, reasoning_text="zqSecret", message={"content": "zqSecret"})
+    left = send(ROLE, chunk({"content": "Hi"}), STOP, late)
+    assert b"zqSecret" not in left.raw
+    late = chunk({}, reasoning_text="zqSecret") | {"usage": USAGE}
+    left = send(ROLE, chunk({"content": "Hi"}), STOP, late)
+    assert left.payloads[-1] == chunk({}) | {"usage": USAGE}
+
+
+def test_an_agent_that_dies_in_text_like_the_text_before_its_round_is_not_complete() -> None:
+    one = [ROLE, chunk({"content": "Let me "}), chunk({"content": "see."})]
+    calling = [calls(call("zqlook")), chunk({}, "tool_calls")]
+    left = send(*one, *calling, ROLE, chunk({"content": "The ans"}), done=False)
+    assert left.error
+    assert not left.choice().finishes
+
+
+def test_a_finish_for_calls_that_stood_in_the_text_becomes_stop() -> None:
+    said = chunk({"content": 'ok <tool_call>{"name":"zqx"}</tool_call>'})
+    assert send(ROLE, said, chunk({}, "tool_calls")).choice().finishes == ["stop"]
+
+
+def test_each_call_in_one_block_of_the_text_must_be_declared() -> None:
+    block = '<tool_call>{"name":"f","arguments":{}}%s</tool_call>'
+    two = chunk({"content": "ok " + block % '\n{"name":"zqx","arguments":{}}'})
+    assert "zq" not in send(ROLE, two, STOP, policy=AGENT, declared=["f"]).choice().text
+    one = chunk({"content": "ok " + block % ""})
+    assert send(ROLE, one, STOP, policy=AGENT, declared=["f"]).choice().text == "ok " + block % ""
+
+
+def test_no_text_of_an_error_quotes_what_is_hidden() -> None:
+    error = {"message": "no", "code": "<think>zqa</think>x", "param": "<think>zqb</think>y"}
+    left = send(ROLE, ROLE | {"error": error})
+    assert b"zq" not in left.raw
