@@ -44,7 +44,7 @@ def parse(text: bytes) -> Parsed:
     different values (RFC 8259, 4), NaN and infinities, and nesting deeper than ``MAX_DEPTH``.
     """
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise MalformedJSON("nested too deeply")
+        raise MalformedJSON("it is nested too deeply")
     try:
         value = orjson.loads(text)
         # What writes back to the same bytes holds nothing that was not read.
@@ -99,18 +99,18 @@ def _parse_exactly(text: bytes) -> Any:
         return _DECODER.decode(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         # The error's own text quotes the input, which may be what must stay hidden.
-        raise MalformedJSON("not JSON") from error
+        raise MalformedJSON("it cannot be parsed") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise MalformedJSON("duplicate key")
+        raise MalformedJSON("a key stands twice")
     return value
 
 
 def _constant(_: str) -> NoReturn:
-    raise MalformedJSON("NaN or infinity")
+    raise MalformedJSON("NaN and Infinity are no numbers in it")
 
 
 _DECODER = json.JSONDecoder(

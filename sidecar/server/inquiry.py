@@ -26,7 +26,7 @@ def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
         value = parse(body).value
     except MalformedJSON as error:
         raise Refusal(
-            400, "invalid_json", f"The request body is not valid JSON ({error})."
+            400, "invalid_json", f"The request body is not valid JSON: {error}."
         ) from None
     if not isinstance(value, dict):
         raise Refusal(400, "invalid_json", "The request body must be a JSON object.")
