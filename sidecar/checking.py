@@ -8,7 +8,7 @@ from pathlib import Path
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import Example, Format
 from sidecar.core.lane import Lane
-from sidecar.core.policy import Policy, StartsIn, ToolCalls
+from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules import strictyaml
@@ -67,19 +67,18 @@ def _check_file(path: Path, catalogue: Catalogue, environment: Mapping[str, str]
 def wrong_results(format_: Format, example: Example) -> list[str]:
     """What an example says and the engine does not, a sentence each: whole, character by
     character, and at every cut."""
-    starts_in = StartsIn.REASONING if example.starts_in_reasoning else StartsIn.CONTENT
-    vocabulary = Vocabulary([format_], Policy(starts_in=starts_in))
+    vocabulary = Vocabulary([format_], Policy())
+    start = vocabulary.start_in_reasoning if example.starts_in_reasoning else vocabulary.start
     text = example.text
     cuts = [[text], list(text), *([text[:at], text[at:]] for at in range(1, len(text)))]
     for pieces in cuts:
-        wrong = list(_differences(example, _segments(vocabulary, pieces)))
+        wrong = list(_differences(example, _segments(Lane(vocabulary, start=start), pieces)))
         if wrong:
             return [f"{sentence} (cut into {len(pieces)})" for sentence in wrong]
     return _wrong_names(format_, example)
 
 
-def _segments(vocabulary: Vocabulary, pieces: Iterable[str]) -> list[Segment]:
-    lane = Lane(vocabulary)
+def _segments(lane: Lane, pieces: Iterable[str]) -> list[Segment]:
     segments = [segment for piece in pieces for segment in lane.feed(piece)]
     return segments + lane.finish()
 

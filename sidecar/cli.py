@@ -117,7 +117,7 @@ def replay(
         )
     except ConfigError as error:
         _fail(str(error))
-    rules = RuleSet(config.rules, catalogue)
+    rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     if not rules.rules:
         raise click.UsageError("The configuration has no rules: nothing is filtered.")
     rule = rules.named(rule_name) if rule_name else next(reversed(rules.rules), None)

@@ -75,6 +75,18 @@ class Metrics:
             ("rule",),
             registry=self.registry,
         )
+        self._orphans = Counter(
+            "sidecar_orphan_close_markers_total",
+            "Markers that closed reasoning which nothing had opened.",
+            ("rule", "format"),
+            registry=self.registry,
+        )
+        self._empty = Counter(
+            "sidecar_empty_answers_total",
+            "Choices of which nothing visible was left, by what was done about it.",
+            ("rule", "action"),
+            registry=self.registry,
+        )
 
     def render(self) -> bytes:
         """The exposition text."""
@@ -102,6 +114,10 @@ class Metrics:
             self._hidden.labels(rule, channel.value, format_id or "none").inc(characters)
         if stats.unknown_fields:
             self._unknown.labels(rule).inc(stats.unknown_fields)
+        for format_id, markers in stats.orphan_closers.items():
+            self._orphans.labels(rule, format_id).inc(markers)
+        for action, choices in stats.empty_answers.items():
+            self._empty.labels(rule, action.value).inc(choices)
 
     def _time(self, name: str, help_: str) -> Histogram:
         return Histogram(name, help_, ("route", "rule"), buckets=_SECONDS, registry=self.registry)

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import Example, Format
 from sidecar.core.lane import Lane
-from sidecar.core.policy import Policy, StartsIn
+from sidecar.core.policy import Policy
 from sidecar.core.stream import StreamFilter
-from sidecar.core.vocabulary import Vocabulary
+from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import Catalogue, load_catalogue
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.ruling import Ruling
 
 LIMIT = 1 << 20
 CATALOGUE: Catalogue = load_catalogue(config_dir() / "formats")
@@ -33,15 +33,21 @@ class Case(NamedTuple):
 
     @property
     def policy(self) -> Policy:
-        starts = StartsIn.REASONING if self.example.starts_in_reasoning else StartsIn.CONTENT
-        return Policy(starts_in=starts)
+        return Policy()
 
     @property
     def vocabulary(self) -> Vocabulary:
         return _vocabulary(self.formats, self.policy)
 
+    @property
+    def start(self) -> Opening | None:
+        return self.vocabulary.start_in_reasoning if self.example.starts_in_reasoning else None
+
+    def lane(self) -> Lane:
+        return Lane(self.vocabulary, start=self.start)
+
     def chat(self) -> Chat:
-        return Chat(Ruling(self.policy, self.vocabulary))
+        return Chat(Ruling(self.policy, self.vocabulary, start=self.start))
 
 
 @cache
@@ -66,13 +72,13 @@ def name(case: Case) -> str:
 
 
 def literals(formats: Iterable[Format]) -> set[str]:
-    """Every marker of ``formats``."""
+    """Every marker of ``formats``, with something in the place of its placeholders."""
     found: set[str] = set()
     for format_ in formats:
-        found.update(format_.discard)
+        found.update(format_.discard, format_.tail)
         for region in format_.regions:
             found.update(region.open, region.close)
-    return found
+    return {marker.replace("{name}", "f1").replace("{space}", "\n") for marker in found}
 
 
 def segments(lane: Lane, pieces: Iterable[str]) -> list[Segment]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.core.policy import Mode, Policy
 from sidecar.core.stats import Verdict
 from sidecar.replay import Explained, replay
+from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec, built_in_config
 from sidecar.rules.match import Match
 from sidecar.rules.ruleset import Rule, RuleSet
@@ -83,6 +86,38 @@ def test_an_explanation_names_the_verdict_the_lane_and_what_was_hidden() -> None
     assert lines[4].lanes == "0: content, holds 4"
     assert lines[4].verdict is Verdict.REWRITE
     assert str(lines[1]) == f"    2  {lines[1].size:>6} B  pass    0: content"
+
+
+def test_a_recording_of_a_legacy_completion_is_told_by_its_first_event() -> None:
+    sent = b": ping\n\n" + b"".join(
+        b'data: {"object":"text_completion","choices":'
+        b'[{"text":"%s","index":0,"logprobs":null,"finish_reason":%s}]}\n\n' % said
+        for said in ((b"Hi<think>", b"null"), (b"because</think>", b"null"), (b" you", b'"stop"'))
+    )
+    lines: list[Explained] = []
+    out = b"".join(replay(sent, rule(), limit=LIMIT, explain=lines.append))
+    assert [line.verdict for line in lines] == [
+        Verdict.DROP, Verdict.REWRITE, Verdict.DROP, Verdict.PASS
+    ]  # fmt: skip
+    assert lines[2].hidden == "8 of markup (think), 7 of reasoning (think)"
+    assert b'"text":"Hi"' in out
+    assert b"because" not in out
+
+
+def test_a_recording_begins_where_the_answers_of_its_model_do() -> None:
+    thinks = replace(CATALOGUE.formats["think"], opened_by_prompt=("thinker*",))
+    spec = RuleSpec("mine", Match(), ("think",), Policy())
+    knows = RuleSet([spec], Catalogue({"think": thinks})).rules[0]
+    for model, left in (("Thinker", b"Hi"), ("m", b"hmHi")):
+        sent = b"".join(
+            b'data: {"model":"%s","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n' % said
+            for said in (
+                (model.encode(), b'{"content":"hm</think>Hi"}', b"null"),
+                (model.encode(), b"{}", b'"stop"'),
+            )
+        )
+        out = b"".join(replay(sent, knows, limit=LIMIT, cut=20))
+        assert b'"content":"%s"' % left in out
 
 
 @per_recording

@@ -31,3 +31,5 @@ class Segment(NamedTuple):
     text: str
     format_id: str
     """The format that recognised it; empty for content."""
+    call: int = 0
+    """Which call of the lane the text belongs to, markers included: 1, 2, …; 0 if to none."""

@@ -9,58 +9,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from enum import StrEnum
 
+from sidecar.core.callreader import CallFacts
 from sidecar.core.channel import Channel, Segment
-from sidecar.core.format import At, Body, ToolName
+from sidecar.core.format import At, Body
 from sidecar.core.jsonbody import JsonBody
-from sidecar.core.markers import QUOTE_STOPS, Action, ActiveRegion, Marker
+from sidecar.core.lookahead import ends_message, is_proven
+from sidecar.core.markers import QUOTE_STOPS, Action, ActiveRegion, Marker, MarkerSet
 from sidecar.core.quotes import Line, Protection, Quotes
-from sidecar.core.vocabulary import Place, Vocabulary
-
-MAX_SPACE = 256
-"""Characters of white space held beside a removed region. No model separates by more."""
+from sidecar.core.seam import Joint, Seam
+from sidecar.core.vocabulary import Opening, Vocabulary, Where
 
 MAX_WITHHELD = 65_536
 """Characters of a region kept until its end decides its fate; a longer one stays hidden. Tool
 calls with whole files in their arguments are larger than that, but no server leaves those in the
 text of an answer."""
 
-_SPACE = " \t\r\n"
-_BETWEEN_CALLS = _SPACE + ",;"
 _NOTHING_DECLARED: frozenset[str] = frozenset()
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
-_LINE_ENDS = ("\n", "\r")
 _ANYWHERE = (At.ANYWHERE,)
-
-
-class _Edge(StrEnum):
-    """What the visible text, if any, would be joined to."""
-
-    START = "nothing came before"
-    LEADING = "only removed text came before"
-    VISIBLE = "visible text came before"
-    REMOVED = "visible text came before, then removed text"
 
 
 class Lane:
     """One choice's text. ``declared`` are the tools whose calls may stay in the text; ``start`` is
-    where it begins, if not where the rule says."""
+    where it begins, the visible answer if it is None."""
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         declared: Collection[str] = _NOTHING_DECLARED,
-        start: Place | None = None,
+        start: Opening | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._declared = declared
-        self._place: Place = start or vocabulary.start
-        self._held = ""
-        self._space = ""
-        self._edge = _Edge.START if self._place.region is None else _Edge.LEADING
-        self._line_ends = 0
-        """Line ends at the end of the visible text so far."""
+        self._place, self._held = start or vocabulary.start
+        self._given = len(self._held)
+        """Characters that were read but did not come: the prompt has them."""
+        self._seam = Seam(hidden=self._place.where.region is not None)
         self._line = Line()
         self._blank_in_content = True
         """Whether the visible answer's last line is blank, while the lane is in a region."""
@@ -68,32 +53,42 @@ class Lane:
         self._json: JsonBody | None = None
         self._withheld: list[Segment] | None = None
         self._withheld_size = 0
-        self._tool_names: Sequence[ToolName] = ()
-        """How to read the tools of the withheld call."""
-        self._removed_call = False
-        """The last thing removed was a tool call: a comma may separate it from the next."""
+        self._call = 0
+        """The number of the call that the lane is in, 0 if in none."""
+        self._calls = 0
+        self._openers: dict[int, str] = {}
+        """By their numbers, the open markers of the calls in the last text fed."""
         self._plain_stops: re.Pattern[str] | None = None
         """What a text must not have to be visible as it is; None if it must be read anyway."""
         self._out: list[Segment] = []
         self._finished = False
-        if self._place.region is not None and vocabulary.shows_unclosed:
+        if self._place.where.region is not None and vocabulary.shows_unclosed:
             self._withheld = []
-        self._enter_body()
+        self._enter_body("")
 
     def __repr__(self) -> str:
-        return f"<Lane in {self.where}, edge {self._edge.name.lower()}, holds {len(self.held)}>"
+        return f"<Lane in {self.where}, {self._seam}, holds {len(self.held)}>"
 
     @property
     def where(self) -> str:
         """The region the lane is in, as ``format.region``; ``content`` in the visible answer."""
-        region = self._place.region
+        region = self._place.where.region
         return "content" if region is None else f"{region.format_id}.{region.facts.name}"
 
     @property
     def held(self) -> str:
         """The text that was fed but not yet judged."""
         withheld = "".join(segment.text for segment in self._withheld or ())
-        return self._space + withheld + self._held
+        return (self._seam.held + withheld + self._held)[self._given :]
+
+    @property
+    def call(self) -> int:
+        """The number of the call that the text so far ends in, 0 if in none."""
+        return self._call
+
+    def facts(self, call: int) -> Sequence[CallFacts]:
+        """The ways to read the call of that number, which is in what was returned last."""
+        return self._vocabulary.calls(self._openers[call])
 
     def passes(self, text: str) -> bool:
         """Whether ``text`` is visible as it is; if so it was taken, if not nothing happened."""
@@ -102,7 +97,7 @@ class Lane:
             return False
         if self._line.blank or not self._vocabulary.keeps_quotes:
             self._line.carry(text, len(text))
-        self._count_line_ends(text)
+        self._seam.passed(text)
         return True
 
     def feed(self, text: str) -> list[Segment]:
@@ -111,7 +106,7 @@ class Lane:
             return []
         if self.passes(text):
             return [Segment(Channel.CONTENT, text, "")]
-        return self._read(self._held + text, final=False)
+        return self._received(self._read(self._held + text, final=False))
 
     def finish(self) -> list[Segment]:
         """What was held, now that nothing will follow. A lane finishes once."""
@@ -121,16 +116,27 @@ class Lane:
         out = self._read(self._held, final=True)
         self._out = []
         self._settle_withheld(final=True)
-        self._settle_space()
-        return out + self._out
+        self._join(self._seam.finish())
+        return self._received(out + self._out)
+
+    def _received(self, out: list[Segment]) -> list[Segment]:
+        """``out`` without what the prompt had given."""
+        while self._given and out:
+            segment = out.pop(0)
+            rest = segment.text[self._given :]
+            self._given -= len(segment.text) - len(rest)
+            if rest:
+                out.insert(0, segment._replace(text=rest))
+        return out
 
     # Reading: from position to position, until the text ends or its tail must wait.
 
     def _read(self, text: str, *, final: bool) -> list[Segment]:
         self._out = []
+        self._openers = {self._call: self._openers[self._call]} if self._call else {}
         position = 0
         while position < len(text):
-            if self._place.region is None:
+            if self._place.where.region is None:
                 position, waits = self._read_content(text, position, final)
             else:
                 position, waits = self._read_region(text, position, final)
@@ -142,16 +148,16 @@ class Lane:
         return self._out
 
     def _find_plain_stops(self) -> re.Pattern[str] | None:
-        if self._edge is not _Edge.VISIBLE or self._held or self._place.region is not None:
+        if not self._seam.plain or self._held or self._place.where.region is not None:
             return None
         return self._place.later.stops if self._quotes.plain else None
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
         keeps_quotes = self._vocabulary.keeps_quotes
-        unseen = self._edge in (_Edge.START, _Edge.LEADING)
-        markers = self._place.markers if unseen else self._place.later
+        plain = self._seam.plain
+        markers = self._place.later if plain else self._place.markers
         shown = position
-        start_ends = self._start_ends(text, position) if markers.restricted and unseen else -1
+        text_begins = self._text_begins(text, position) if markers.restricted and not plain else -1
         while True:
             found = markers.stops.search(text, position)
             stop = len(text) if found is None else found.start()
@@ -160,139 +166,177 @@ class Lane:
             if found is None:
                 self._show(text[shown:])
                 return len(text), False
-            if keeps_quotes and text[stop] in QUOTE_STOPS:
+            quoting = keeps_quotes and text[stop] in QUOTE_STOPS
+            if quoting and text[stop] not in markers.firsts:
                 position = self._quotes.pass_stop(text, stop, self._line)
                 continue
-            places = self._places_at(text, stop, start_ends) if markers.restricted else _ANYWHERE
+            places = self._places_at(text, stop, text_begins) if markers.restricted else _ANYWHERE
             match = markers.match(text, stop, places)
-            waits = match.pending and not final
-            if not waits and match.marker is None:
-                self._quotes.pass_text(self._line, stop)
-                position = stop + 1
-                continue
-            if not waits and keeps_quotes:
-                protection = self._quotes.protection(text, stop, self._line, final=final)
-                if protection is Protection.MENTION:
+            counts = None if match.pending and not final else False
+            if counts is False and match.marker is not None:
+                counts = self._counts(text, stop, match.end, match.marker, markers, final)
+            if counts is False:
+                if quoting:
+                    position = self._quotes.pass_stop(text, stop, self._line)
+                else:
+                    self._quotes.pass_text(self._line, stop)
                     position = stop + 1
-                    continue
-                waits = protection is Protection.UNDECIDED
+                continue
             self._show(text[shown:stop])
-            if waits:
+            if counts is None:
                 return stop, True
             assert match.marker is not None
             self._line.skip(text, stop, match.end)
-            self._apply(match.marker)
+            self._apply(match.marker, text[stop : match.end])
             return match.end, False
 
+    def _counts(
+        self, text: str, start: int, end: int, marker: Marker, markers: MarkerSet, final: bool
+    ) -> bool | None:
+        """Whether the marker that stands there in the visible answer is one; None if what follows
+        decides and has not come."""
+        if self._vocabulary.keeps_quotes:
+            protection = self._quotes.protection(text, start, self._line, final=final)
+            if protection is not Protection.NONE:
+                return None if protection is Protection.UNDECIDED else False
+        if marker.action is Action.TAIL:
+            return ends_message(text, start, end, markers, final=final)
+        if marker.region is not None and marker.region.facts.proof:
+            return is_proven(marker.region.facts, text, start, end, final=final)
+        return True
+
     def _read_region(self, text: str, position: int, final: bool) -> tuple[int, bool]:
-        place, body = self._place, self._json
-        assert place.region is not None
+        place, region, body = self._place, self._place.where.region, self._json
+        assert region is not None
         hidden = position
         while True:
             stop = self._next_stop(text, position)
             if stop == len(text):
-                self._hide(place.region, text[hidden:])
+                self._hide(region, text[hidden:])
                 return stop, False
-            places = self._places_at(text, stop, -1) if place.markers.restricted else _ANYWHERE
-            match = place.markers.match(text, stop, places)
-            if match.pending and not final:
-                self._hide(place.region, text[hidden:stop])
+            markers = place.markers
+            if body is not None and body.in_string:
+                assert place.recall is not None
+                markers = place.recall
+            places = self._places_at(text, stop, -1) if markers.restricted else _ANYWHERE
+            match = markers.match(text, stop, places)
+            counts = None if match.pending and not final else match.marker is not None
+            if counts and body is not None and body.in_string:
+                goes_on = body.goes_on(text, match.end, final=final)
+                counts = None if goes_on is None else not goes_on
+            if counts is None:
+                self._hide(region, text[hidden:stop])
                 return stop, True
-            if match.marker is not None:
-                self._hide(place.region, text[hidden:stop])
+            if counts:
+                assert match.marker is not None
+                self._hide(region, text[hidden:stop])
                 self._line.skip(text, stop, match.end)
-                self._apply(match.marker)
+                self._apply(match.marker, text[stop : match.end])
                 return match.end, False
             position = stop + 1
-            if body is not None and body.take(text[stop]):
-                self._hide(place.region, text[hidden:position])
+            if body is not None and not body.in_string and body.take(text[stop]):
+                self._hide(region, text[hidden:position])
                 self._line.skip(text, stop, position)
-                self._leave(place.region.then)
+                self._leave(region.then)
                 return position, False
 
     def _next_stop(self, text: str, position: int) -> int:
-        markers = self._place.markers
+        markers, recall = self._place.markers, self._place.recall
         if self._json is not None:
-            return self._json.seek(text, position, markers.json_stops)
+            inner = None if recall is None else recall.stops
+            return self._json.seek(text, position, markers.body_stops, inner)
         found = markers.stops.search(text, position)
         return len(text) if found is None else found.start()
 
-    def _places_at(self, text: str, position: int, start_ends: int) -> Collection[At]:
-        """What ``position`` is; up to ``start_ends`` nothing visible stands in the message."""
+    def _places_at(self, text: str, position: int, text_begins: int) -> Collection[At]:
+        """What ``position`` is; ``text_begins`` is where the next visible character stands, if
+        that matters."""
         places = {At.ANYWHERE}
         if self._line.blank_before(text, position):
             places.add(At.LINE)
-        if position <= start_ends:
-            places.add(At.START)
+        if position <= text_begins:
+            places |= self._seam.places()
         return places
 
-    def _start_ends(self, text: str, position: int) -> int:
+    def _text_begins(self, text: str, position: int) -> int:
         """Where the first visible character from ``position`` on stands; -1 if one is held."""
-        if self._space.strip(_SPACE):
-            return -1
+        room = self._seam.room
         found = _NOT_SPACE.search(text, position)
         end = len(text) if found is None else found.start()
         # More space than is held is visible, as it is when it comes in pieces.
-        return min(end, position + MAX_SPACE - len(self._space))
+        return -1 if room < 0 else min(end, position + room)
 
     # Moving between places.
 
-    def _apply(self, marker: Marker) -> None:
+    def _apply(self, marker: Marker, text: str) -> None:
+        """``marker``, written as ``text``, does what it does."""
         region = marker.region
         if marker.action is Action.OPEN:
             assert region is not None
-            self._open(region, marker)
-        elif marker.action is Action.CLOSE:
+            self._open(region, marker, text)
+            return
+        in_content = self._place.where.region is None
+        if in_content:
+            self._remove(region=None)
+        self._mark(region, text, marker.format_id)
+        if marker.action is Action.CLOSE:
             assert region is not None
-            self._mark(marker)
-            self._leave(region.then)
-        else:
-            if self._place.region is None:
-                self._remove(marker)
-            self._mark(marker)
+            if in_content:
+                self._go(self._place.where._replace(wrapper=None))
+            else:
+                self._leave(region.then)
 
-    def _open(self, region: ActiveRegion, marker: Marker) -> None:
-        place = self._place
-        interrupted = place.interrupted
-        if place.region is not None:
+    def _open(self, region: ActiveRegion, marker: Marker, text: str) -> None:
+        where = self._place.where
+        if region.facts.inside is not None:
+            self._mark(region, text, marker.format_id)
+            self._go(where._replace(region=region), text)
+            return
+        interrupted = where.interrupted
+        if where.region is not None:
             self._settle_withheld(final=False)
-            if place.region.facts.channel is Channel.REASONING:
-                interrupted = place.region
+            if where.region.facts.channel is Channel.REASONING:
+                interrupted = where.region
+        self._call = 0
         if not region.kept:
-            self._remove(marker)
-        self._mark(marker)
-        if region.facts.channel is Channel.CONTENT:
-            self._go(None, None, place.ended | {region.format_id})
-        else:
-            self._go(region, interrupted, place.ended)
+            self._remove(region)
+        if region.facts.channel is Channel.TOOL_CALL:
+            self._calls += 1
+            self._call = self._calls
+            self._openers[self._call] = marker.literal
+        self._mark(region, text, marker.format_id)
+        if region.facts.channel is not Channel.CONTENT:
+            self._go(Where(region, interrupted, where.ended, where.wrapper), text)
             self._line.blank = marker.at is not At.LINE
+        else:
+            ended = where.ended | {region.format_id} if region.facts.last else where.ended
+            self._go(Where(ended=ended, wrapper=region if region.facts.close else where.wrapper))
 
     def _leave(self, then: ActiveRegion | None) -> None:
         """The running region has closed; ``then`` follows, or the visible answer."""
+        where = self._place.where
         if then is not None:
-            self._go(then, self._place.interrupted, self._place.ended)
+            self._go(where._replace(region=then))
             return
         self._settle_withheld(final=False)
-        self._go(None, None, self._place.ended)
+        self._call = 0
+        self._go(Where(ended=where.ended, wrapper=where.wrapper))
 
-    def _go(
-        self,
-        region: ActiveRegion | None,
-        interrupted: ActiveRegion | None,
-        ended: frozenset[str],
-    ) -> None:
-        if self._place.region is None:
+    def _go(self, where: Where, opener: str = "") -> None:
+        """Go to the place, by way of an open marker written as ``opener``."""
+        if self._place.where.region is None:
             self._blank_in_content = self._line.blank
-        self._place = self._vocabulary.place(region, interrupted, ended)
-        if region is None:
+        self._place = self._vocabulary.place(where)
+        if where.region is None:
             self._line.blank = self._blank_in_content
-        self._enter_body()
+        self._enter_body(opener)
 
-    def _enter_body(self) -> None:
-        region = self._place.region
+    def _enter_body(self, opener: str) -> None:
+        region = self._place.where.region
         self._json = None
-        if region is not None and region.facts.body is Body.JSON:
-            self._json = JsonBody(ends_with_value=not region.facts.close)
+        if region is not None and region.facts.body is not Body.TEXT:
+            closes = bool(region.facts.close)
+            self._json = JsonBody(region.facts.body, closes=closes, opener=opener)
 
     # Withholding: regions whose fate is decided when they end.
 
@@ -310,13 +354,15 @@ class Lane:
             return
         text = "".join(segment.text for segment in withheld)
         if (final and self._vocabulary.shows_unclosed) or self._is_declared(text):
-            self._edge = _Edge.VISIBLE
+            self._seam.restore(text)
             self._emit(text)
         else:
             self._out.extend(withheld)
 
     def _is_declared(self, call: str) -> bool:
-        for tool_name in self._tool_names:
+        if not self._call:
+            return False
+        for tool_name in self._vocabulary.tool_names(self._openers[self._call]):
             names = tool_name.read(call)
             if names and all(names):
                 return all(name in self._declared for name in names)
@@ -325,72 +371,43 @@ class Lane:
     # Writing segments.
 
     def _show(self, text: str) -> None:
-        """Visible text, less the white space that only a removed region needed."""
-        if self._edge is _Edge.VISIBLE or not text:
-            self._emit(text)
-            return
-        text = self._space + text
-        body = text.lstrip(_BETWEEN_CALLS if self._removed_call else _SPACE)
-        space = text[: len(text) - len(body)]
-        if body or len(space) > MAX_SPACE:
-            self._space = space[:MAX_SPACE]
-            self._settle_space()
-            self._edge = _Edge.VISIBLE
-            self._removed_call = False
-            self._emit(text[len(space[:MAX_SPACE]) :])
-        else:
-            self._space = space
+        self._join(self._seam.show(text))
 
-    def _settle_space(self) -> None:
-        """The held white space is followed by visible text, or by the end."""
-        space, self._space = self._space, ""
-        if self._edge is _Edge.LEADING:
-            excess = len(space) - len(space.lstrip(_SPACE))
-        elif self._edge is _Edge.REMOVED:
-            excess = _length_of_line_ends(space, self._line_ends)
-        else:
-            excess = 0
-        self._separate(space[:excess])
-        self._emit(space[excess:])
+    def _join(self, joint: Joint) -> None:
+        self._separate(joint.separator)
+        self._emit(joint.visible)
 
-    def _remove(self, marker: Marker) -> None:
-        """A region that ``marker`` opens, or the lone ``marker``, is removed here: the white space
-        before it goes with it, and so do the commas between two calls."""
-        region = marker.region
-        call = region is not None and region.facts.channel is Channel.TOOL_CALL
-        if not call and self._space.strip(_SPACE):
-            self._settle_space()
-            self._edge = _Edge.VISIBLE
-        if self._edge is not _Edge.START:
-            self._drop_space()
-        if region is not None:
-            self._removed_call = call
-            if self._withholds(region):
-                self._withheld, self._withheld_size = [], 0
-                self._tool_names = self._vocabulary.tool_names(marker.literal)
-        self._drop_space()
-        self._edge = _AFTER_REMOVAL[self._edge]
-
-    def _drop_space(self) -> None:
-        space, self._space = self._space, ""
-        self._separate(space)
+    def _remove(self, region: ActiveRegion | None) -> None:
+        """``region``, or a lone marker if it is None, is removed here."""
+        call = None if region is None else region.facts.channel is Channel.TOOL_CALL
+        # White space that nothing came before shares the fate of a withheld region.
+        untouched = self._seam.untouched
+        joint = self._seam.remove(call=call)
+        if not untouched:
+            self._separate(joint.separator)
+        self._emit(joint.visible)
+        if region is not None and self._withholds(region):
+            self._withheld, self._withheld_size = [], 0
+        if untouched:
+            self._separate(joint.separator)
 
     def _separate(self, text: str) -> None:
         if text:
             self._put(Segment(Channel.SEPARATOR, text, ""))
 
-    def _mark(self, marker: Marker) -> None:
-        region = marker.region or self._place.region
+    def _mark(self, region: ActiveRegion | None, text: str, format_id: str) -> None:
+        """A marker, written as ``text``, of ``region`` or of what the lane is in."""
+        region = region or self._place.where.region
         if region is not None and region.kept:
-            self._show(marker.literal)
+            self._show(text)
             return
-        self._put(Segment(Channel.MARKUP, marker.literal, marker.format_id))
+        self._put(Segment(Channel.MARKUP, text, format_id, self._call))
 
     def _hide(self, region: ActiveRegion, text: str) -> None:
         if region.kept:
             self._show(text)
         elif text:
-            self._put(Segment(region.facts.channel, text, region.format_id))
+            self._put(Segment(region.facts.channel, text, region.format_id, self._call))
 
     def _put(self, segment: Segment) -> None:
         if self._withheld is None:
@@ -405,36 +422,10 @@ class Lane:
     def _emit(self, text: str) -> None:
         if text:
             self._out.append(Segment(Channel.CONTENT, text, ""))
-            self._count_line_ends(text)
-
-    def _count_line_ends(self, text: str) -> None:
-        if text[-1:] not in _LINE_ENDS:
-            self._line_ends = 0
-            return
-        rest = text.rstrip("\r\n")
-        ends = text.count("\n", len(rest))
-        self._line_ends = ends if rest else self._line_ends + ends
-
-
-_AFTER_REMOVAL = {
-    _Edge.START: _Edge.LEADING,
-    _Edge.LEADING: _Edge.LEADING,
-    _Edge.VISIBLE: _Edge.REMOVED,
-    _Edge.REMOVED: _Edge.REMOVED,
-}
-
-
-def _length_of_line_ends(text: str, most: int) -> int:
-    """The length of the line ends, ``most`` at the most, that ``text`` begins with."""
-    length = 0
-    while most and length < len(text) and text[length] in "\r\n":
-        most -= text[length] == "\n"
-        length += 1
-    return length
 
 
 def visible_text(vocabulary: Vocabulary, text: str) -> str:
     """What of ``text``, which is no model's answer but may quote one, is visible."""
-    lane = Lane(vocabulary, start=vocabulary.place(None, None, frozenset()))
+    lane = Lane(vocabulary)
     segments = [*lane.feed(text), *lane.finish()]
     return "".join(part.text for part in segments if part.channel is Channel.CONTENT)

@@ -1,7 +1,8 @@
-"""Which literals to look for, and which tail of a text might still become one.
+"""Which markers to look for, and which tail of a text might still become one.
 
-A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a
-set is built once per place a lane can be in, and shared by all streams.
+A marker is a literal in which ``{name}`` and ``{space}`` stand for a run of characters. A
+:class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
+is built once per place a lane can be in, and shared by all streams.
 """
 
 from __future__ import annotations
@@ -10,15 +11,35 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.core.format import At, Region
 
 QUOTE_STOPS = "`~\n"
 """The characters that code spans and fences are made of (CommonMark 0.31, 4.5 and 6.1)."""
 
-JSON_STOPS = '"{}[]'
-"""The characters that decide where a JSON value ends (RFC 8259, 2)."""
+BODY_STOPS = "\"'(){}[]"
+"""The characters that decide where a value ends, in JSON (RFC 8259, 2) and in Python."""
+
+
+class _Run(NamedTuple):
+    """What a placeholder stands for: the longest run of certain characters, of a length from
+    ``least`` to ``most`` (each is held back while it may go on)."""
+
+    characters: re.Pattern[str]
+    least: int
+    most: int
+
+
+ATTRIBUTES = "{attributes}"
+"""What may follow the name in a tag, and is no tag that closes itself."""
+
+_RUNS = {
+    "{name}": _Run(re.compile(r"[A-Za-z0-9_.\-]*"), 1, 64),  # as long as OpenAI lets a tool's be
+    "{space}": _Run(re.compile(r"[ \t\r\n]*"), 0, 32),  # a line end and an indentation
+    ATTRIBUTES: _Run(re.compile(r"(?:[ \t\r\n](?:[^<>/]|/(?!>))*)?"), 1, 256),
+}
+_TOKENS = re.compile("(" + "|".join(map(re.escape, _RUNS)) + ")")
 
 
 class Action(Enum):
@@ -28,6 +49,8 @@ class Action(Enum):
     CLOSE = auto()
     DISCARD = auto()
     """It is syntax, and nothing follows from it: a stop token, a stray close marker."""
+    TAIL = auto()
+    """It is syntax if nothing visible follows in the message, and text otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +72,7 @@ class ActiveRegion:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A literal, and what it does here. ``region`` is what it opens or closes."""
+    """A marker, and what it does here. ``region`` is what it opens or closes."""
 
     literal: str
     action: Action
@@ -75,6 +98,8 @@ NO_MATCH = Match(None, 0, False)
 
 _Node = dict[str, Any]
 _LEAF = ""
+_BRANCHES = "{}"
+"""Under it, a node has its placeholders' nodes by their names."""
 
 
 class MarkerSet:
@@ -83,34 +108,36 @@ class MarkerSet:
     Of two markers with the same literal and place the first one given counts.
     """
 
-    __slots__ = ("_tries", "json_stops", "restricted", "stops")
+    __slots__ = ("_tries", "body_stops", "firsts", "restricted", "stops")
 
     def __init__(
         self,
         markers: Iterable[Marker],
         *,
         quotes: bool = False,
-        without: At | None = None,
+        any_case: bool = False,
+        without: Collection[At] = (),
     ) -> None:
-        """``quotes``: the characters of code spans and fences are stops too. ``without``: markers
-        that count only there are left out."""
+        """``quotes``: the characters of code spans and fences are stops too. ``any_case``: ASCII
+        letters count in either case. ``without``: markers that count only there are left out."""
         self._tries: dict[At, _Node] = {}
-        literals = set()
+        together: _Node = {}
         for marker in markers:
-            if marker.at is without:
-                continue
-            node = self._tries.setdefault(marker.at, {})
-            for character in marker.literal:
-                node = node.setdefault(character, {})
-            node.setdefault(_LEAF, marker)
-            literals.add(marker.literal)
-        firsts = {literal[0] for literal in literals}
+            if marker.at not in without:
+                for trie in (self._tries.setdefault(marker.at, {}), together):
+                    _plant(trie, marker, any_case)
+        self.firsts = frozenset(together)
+        """The characters that a marker may begin with."""
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
-        quoting = QUOTE_STOPS if quotes and firsts else ""
-        self.stops = _beginnings(literals, quoting)
+        quoting = QUOTE_STOPS if quotes and together else ""
+        self.stops = re.compile(
+            "|".join([*map(re.escape, quoting), *_beginnings(together)]) or "(?!)"
+        )
         """Finds the next character at which something may begin."""
-        self.json_stops = _any_of(firsts | set(JSON_STOPS))
+        self.body_stops = re.compile(
+            "[" + re.escape("".join(sorted(self.firsts)) + BODY_STOPS) + "]"
+        )
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:
         """What stands at ``start``, a position that is all of ``places``."""
@@ -125,33 +152,65 @@ class MarkerSet:
         return Match(best.marker, best.end, pending) if pending else best
 
 
-def _walk(node: _Node, text: str, start: int) -> Match:
-    marker: Marker | None = None
+def _plant(node: _Node, marker: Marker, any_case: bool) -> None:
+    for token in _TOKENS.split(marker.literal):
+        if token in _RUNS:
+            node = node.setdefault(_BRANCHES, {}).setdefault(token, {})
+            continue
+        for character in token:
+            step = node.setdefault(character, {})
+            if any_case and character.isascii():
+                node[character.swapcase()] = step
+            node = step
+    node.setdefault(_LEAF, marker)
+
+
+def _walk(node: _Node, text: str, position: int) -> Match:
+    best: Marker | None = None
     end = 0
-    for position in range(start, len(text)):
+    pending = False
+    while True:
+        if _LEAF in node:
+            best, end = node[_LEAF], position
+        for token, after in node.get(_BRANCHES, {}).items():
+            found = _walk_run(_RUNS[token], after, text, position)
+            pending = pending or found.pending
+            if found.end > end:
+                best, end = found.marker, found.end
+        if position == len(text):
+            return Match(best, end, pending or any(len(key) == 1 for key in node))
         step = node.get(text[position])
         if step is None:
-            return Match(marker, end, False)
+            return Match(best, end, pending)
         node = step
-        if _LEAF in node:
-            marker, end = node[_LEAF], position + 1
-    return Match(marker, end, any(key != _LEAF for key in node))
+        position += 1
 
 
-def _beginnings(literals: set[str], characters: str) -> re.Pattern[str]:
-    """Finds a character of ``characters``, or one at which one of ``literals`` may begin: its
-    second character follows, or nothing does. HTML is full of ``<``, and few of them are read."""
-    seconds: dict[str, set[str]] = {}
-    for literal in literals:
-        seconds.setdefault(literal[0], set()).add(literal[1:2])
-    ways = [re.escape(character) for character in characters]
-    for first, following in seconds.items():
-        ahead = "" if "" in following else f"(?={_any_of(following).pattern}|\\Z)"
-        ways.append(re.escape(first) + ahead)
-    return re.compile("|".join(ways) or r"(?!)")
+def _walk_run(run: _Run, after: _Node, text: str, position: int) -> Match:
+    found = run.characters.match(text, position, position + run.most)
+    stop = found.end() if found else position
+    if stop == len(text) and stop - position < run.most:
+        return Match(None, 0, True)
+    return _walk(after, text, stop) if stop - position >= run.least else NO_MATCH
 
 
-def _any_of(characters: set[str]) -> re.Pattern[str]:
-    if not characters:
-        return re.compile(r"(?!)")
-    return re.compile("[" + "".join(map(re.escape, sorted(characters))) + "]")
+_DEPTH = 4
+"""How many characters ahead a stop is looked at. HTML is full of ``<``, prose is full of the
+letters that some markers begin with, and few of them are read."""
+
+
+def _beginnings(root: _Node) -> list[str]:
+    """Patterns for the characters at which one of the markers may begin: what follows may be it,
+    or the text ends."""
+    return [
+        re.escape(first) + f"(?={ahead})" if (ahead := _ahead(node, _DEPTH)) else re.escape(first)
+        for first, node in root.items()
+    ]
+
+
+def _ahead(node: _Node, depth: int) -> str:
+    """A pattern for what may follow; empty if that may be anything."""
+    if not depth or _LEAF in node or _BRANCHES in node:
+        return ""
+    ways = [re.escape(character) + _ahead(step, depth - 1) for character, step in node.items()]
+    return "(?:" + "|".join([*ways, r"\Z"]) + ")"

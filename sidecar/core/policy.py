@@ -12,7 +12,7 @@ class Reasoning(StrEnum):
     DROP = "drop"
     KEEP = "keep"
     MOVE = "move"
-    """Out of the answer's text into ``delta.reasoning_content``; fields of its own stay."""
+    """Out of the answer's text into fields of its own, which stay."""
 
 
 class ToolCalls(StrEnum):
@@ -22,6 +22,8 @@ class ToolCalls(StrEnum):
     KEEP = "keep"
     DECLARED = "declared"
     """Kept if the request itself declares a tool of that name, dropped otherwise."""
+    MOVE = "move"
+    """Out of the answer's text into ``delta.tool_calls``; calls in fields of their own stay."""
 
 
 class ToolResults(StrEnum):
@@ -34,6 +36,8 @@ class ToolResults(StrEnum):
 class StartsIn(StrEnum):
     """Where an answer begins: a prompt template may already have opened a reasoning block."""
 
+    AUTO = "auto"
+    """Whatever the request and the answer say; in content if they do not."""
     CONTENT = "content"
     REASONING = "reasoning"
 
@@ -60,6 +64,8 @@ class OnEmpty(StrEnum):
     ALLOW = "allow"
     PROMOTE = "promote"
     """Send the hidden reasoning as the answer."""
+    TEXT = "text"
+    """Send a text of the operator's as the answer."""
     ERROR = "error"
 
 
@@ -92,12 +98,20 @@ class Policy:
     reasoning: Reasoning = Reasoning.DROP
     tool_calls: ToolCalls = ToolCalls.DROP
     tool_results: ToolResults = ToolResults.DROP
-    starts_in: StartsIn = StartsIn.CONTENT
+    reasoning_fields: tuple[str, ...] = ("reasoning_content",)
+    """The fields that ``reasoning: move`` writes to, each the same text."""
+    starts_in: StartsIn = StartsIn.AUTO
     unclosed: Unclosed = Unclosed.HIDE
     quoted: Quoted = Quoted.KEEP
     on_empty: OnEmpty = OnEmpty.ALLOW
+    empty_text: str = ""
+    """What TEXT sends."""
     finish_reason: FinishReason = FinishReason.REWRITE
     unknown_fields: UnknownFields = UnknownFields.DROP
+    case_insensitive: bool = False
+    """Whether markers count in upper case and lower case, of ASCII."""
+    attributes: bool = False
+    """Whether an open tag counts with attributes too."""
     mode: Mode = Mode.ENFORCE
 
     @property

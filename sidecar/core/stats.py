@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sidecar.core.channel import Channel, Segment
+from sidecar.core.policy import OnEmpty
 
 
 class Verdict(StrEnum):
@@ -25,6 +26,10 @@ class Stats:
     hidden_characters: Counter[tuple[Channel, str]] = field(default_factory=Counter)
     """By channel and format; the format of what came in a field of its own is ``field``."""
     unknown_fields: int = 0
+    orphan_closers: Counter[str] = field(default_factory=Counter)
+    """By format: markers that closed reasoning which nothing had opened."""
+    empty_answers: Counter[OnEmpty] = field(default_factory=Counter)
+    """Choices of which nothing was left, by what was done about it."""
     reasoning_seen: bool = False
     visible_seen: bool = False
     error: str | None = None

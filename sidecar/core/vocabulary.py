@@ -6,38 +6,54 @@ recognised all the same: what stands inside its regions is theirs, whatever it l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from sidecar.core.callreader import CallFacts
 from sidecar.core.channel import Channel
 from sidecar.core.format import SELF, At, Format, Region, ToolName
-from sidecar.core.markers import Action, ActiveRegion, Marker, MarkerSet
-from sidecar.core.policy import (
-    Policy,
-    Quoted,
-    Reasoning,
-    StartsIn,
-    ToolCalls,
-    ToolResults,
-    Unclosed,
-)
+from sidecar.core.markers import ATTRIBUTES, Action, ActiveRegion, Marker, MarkerSet
+from sidecar.core.policy import Policy, Quoted, Reasoning, ToolCalls, ToolResults, Unclosed
+
+_ONLY_WITHOUT_TEXT = (At.START, At.AFTER)
+
+
+class Where(NamedTuple):
+    """A place a lane can be in.
+
+    ``region`` is None in the visible answer. ``interrupted`` is the reasoning that a call broke
+    into: its close marker still counts. ``ended`` are the formats whose markers are plain text
+    from here on, because their last region (the answer) has begun. ``wrapper`` is what the answer
+    is wrapped in.
+    """
+
+    region: ActiveRegion | None = None
+    interrupted: ActiveRegion | None = None
+    ended: frozenset[str] = frozenset()
+    wrapper: ActiveRegion | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Where a lane is, and the markers that count there.
 
-    ``region`` is None in the visible answer. ``interrupted`` is the reasoning that a call broke
-    into: its close marker still counts. ``ended`` are the formats whose markers are plain text
-    from here on, because their last region (the answer) has begun. ``later`` are the markers once
-    visible text is out, when those that begin a message no longer count.
+    ``later`` are those that count once visible text stands before. ``recall`` are the close
+    markers of the reasoning that was interrupted: they may count inside a string.
     """
 
-    region: ActiveRegion | None
-    interrupted: ActiveRegion | None
-    ended: frozenset[str]
+    where: Where
     markers: MarkerSet
     later: MarkerSet
+    recall: MarkerSet | None
+
+
+class Opening(NamedTuple):
+    """Where a lane begins: at ``place``, as though the message had begun with ``text``."""
+
+    place: Place
+    text: str = ""
 
 
 class Vocabulary:
@@ -46,66 +62,89 @@ class Vocabulary:
     def __init__(self, formats: Iterable[Format], policy: Policy) -> None:
         kept = _kept_channels(policy)
         self._formats = tuple(_Active.of(format_, kept) for format_ in formats)
+        self._any_case = policy.case_insensitive
+        self._attributes = policy.attributes
         self._tool_names: dict[str, list[ToolName]] = {}
+        self._calls: dict[str, list[CallFacts]] = {}
         for region in self._regions(frozenset()):
-            if region.facts.tool_name is not None:
-                for literal in region.facts.open:
-                    self._tool_names.setdefault(literal, []).append(region.facts.tool_name)
-        self._places: dict[
-            tuple[ActiveRegion | None, ActiveRegion | None, frozenset[str]], Place
-        ] = {}
+            for literal in region.facts.open:
+                self._learn_calls(literal, region.facts)
+        self._places: dict[Where, Place] = {}
         self.keeps_quotes = policy.quoted is Quoted.KEEP
         self.withholds_calls = policy.tool_calls is ToolCalls.DECLARED
         self.shows_unclosed = policy.unclosed is Unclosed.SHOW
-        implicit = self._implicit() if policy.starts_in is StartsIn.REASONING else None
-        self.start = self.place(implicit, None, frozenset())
+        self.start = Opening(self.place(Where()))
+        """The visible answer."""
+        self.start_in_reasoning = self._start_in_reasoning()
+        """What the prompt has opened."""
 
-    def place(
-        self,
-        region: ActiveRegion | None,
-        interrupted: ActiveRegion | None,
-        ended: frozenset[str],
-    ) -> Place:
-        """The place of these three; built on first use and remembered."""
-        key = (region, interrupted, ended)
-        place = self._places.get(key)
+    def place(self, where: Where) -> Place:
+        """The place; built on first use and remembered."""
+        place = self._places.get(where)
         if place is None:
-            if region is None:
-                found, quotes = tuple(self._in_content(ended)), self.keeps_quotes
+            recall = None
+            if where.region is None:
+                found, quotes = tuple(self._in_content(where)), self.keeps_quotes
             else:
-                found, quotes = tuple(self._in_region(region, interrupted, ended)), False
-            markers = MarkerSet(found, quotes=quotes)
-            later = MarkerSet(found, quotes=quotes, without=At.START)
-            place = self._places[key] = Place(region, interrupted, ended, markers, later)
+                found, quotes = tuple(self._in_region(where, where.region)), False
+                if where.interrupted is not None:
+                    recall = MarkerSet(_closers(where.interrupted), any_case=self._any_case)
+            markers = MarkerSet(found, quotes=quotes, any_case=self._any_case)
+            later = MarkerSet(
+                found, quotes=quotes, any_case=self._any_case, without=_ONLY_WITHOUT_TEXT
+            )
+            place = self._places[where] = Place(where, markers, later, recall)
         return place
 
     def tool_names(self, opener: str) -> Sequence[ToolName]:
-        """The ways to read the tools of a call that ``opener`` opened: families share markers."""
+        """The ways to read the tools of a call that the marker ``opener`` opened: families share
+        markers."""
         return self._tool_names.get(opener, ())
+
+    def calls(self, opener: str) -> Sequence[CallFacts]:
+        """The ways to read the whole of such a call; none where no family says how."""
+        return self._calls.get(opener, ())
+
+    def _learn_calls(self, opener: str, facts: Region) -> None:
+        if facts.tool_name is None:
+            return
+        names = self._tool_names.setdefault(opener, [])
+        if facts.tool_name not in names:
+            names.append(facts.tool_name)
+        if facts.arguments is not None:
+            calls = self._calls.setdefault(opener, [])
+            call = CallFacts(facts.tool_name, facts.arguments)
+            if call not in calls:
+                calls.append(call)
 
     def _regions(self, ended: frozenset[str]) -> Iterator[ActiveRegion]:
         for active in self._formats:
             if active.id not in ended:
                 yield from active.regions
 
-    def _in_content(self, ended: frozenset[str]) -> Iterator[Marker]:
-        yield from self._openers(ended)
-        for region in self._regions(ended):
-            if not (region.facts.stray_close_is_text or region.kept):
-                for literal in region.facts.close:
+    def _in_content(self, where: Where) -> Iterator[Marker]:
+        if where.wrapper is not None:
+            yield from _closers(where.wrapper)
+        for opener in self._openers(where.ended):
+            if opener.region is None or opener.region.facts.inside is None:
+                yield opener
+        for region in self._regions(where.ended):
+            facts = region.facts
+            if not (facts.stray_close_is_text or facts.inside or region.kept):
+                for literal in facts.close:
                     yield Marker(literal, Action.DISCARD, region.format_id)
         for active in self._formats:
-            if active.id not in ended:
+            if active.id not in where.ended:
                 for literal in active.discard:
                     yield Marker(literal, Action.DISCARD, active.id)
+                for literal in active.tail:
+                    yield Marker(literal, Action.TAIL, active.id)
 
-    def _in_region(
-        self, region: ActiveRegion, interrupted: ActiveRegion | None, ended: frozenset[str]
-    ) -> Iterator[Marker]:
+    def _in_region(self, where: Where, region: ActiveRegion) -> Iterator[Marker]:
         yield from _closers(region)
-        if interrupted is not None:
-            yield from _closers(interrupted)
-        for opener in self._openers(ended):
+        if where.interrupted is not None:
+            yield from _closers(where.interrupted)
+        for opener in self._openers(where.ended):
             assert opener.region is not None
             if _breaks_into(opener.region, region):
                 yield opener
@@ -120,21 +159,33 @@ class Vocabulary:
         for region in self._regions(ended):
             for literal in region.facts.open:
                 yield Marker(literal, Action.OPEN, region.format_id, region, region.facts.at)
+                if self._attributes and _TAG.fullmatch(literal):
+                    tag = f"{literal[:-1]}{ATTRIBUTES}>"
+                    yield Marker(tag, Action.OPEN, region.format_id, region, region.facts.at)
 
-    def _implicit(self) -> ActiveRegion:
-        """The region of an answer whose prompt had already opened the reasoning."""
+    def _start_in_reasoning(self) -> Opening:
+        """Where an answer begins whose prompt has already opened a region."""
+        regions = tuple(self._regions(frozenset()))
+        for region in regions:
+            if region.facts.implicit:
+                return Opening(self.start.place, region.facts.open[0])
         reasoning = [
             region
-            for region in self._regions(frozenset())
+            for region in regions
             if region.facts.channel is Channel.REASONING and not region.kept
         ]
         closers = tuple(literal for region in reasoning for literal in region.facts.close)
-        return ActiveRegion(
+        implicit = ActiveRegion(
             Region("implicit", Channel.REASONING, close=closers),
             reasoning[0].format_id if reasoning else "implicit",
             frozenset(region.format_id for region in reasoning),
             implicit=True,
         )
+        return Opening(self.place(Where(implicit)))
+
+
+_TAG = re.compile(r"<[A-Za-z][A-Za-z0-9_:.|-]*>")
+"""An open marker that could have attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +195,7 @@ class _Active:
     id: str
     regions: tuple[ActiveRegion, ...]
     discard: tuple[str, ...]
+    tail: tuple[str, ...]
 
     @classmethod
     def of(cls, format_: Format, kept: frozenset[Channel]) -> _Active:
@@ -152,7 +204,7 @@ class _Active:
 
         def build(region: Region, seen: frozenset[str]) -> ActiveRegion:
             if region.name not in built:
-                then = named.get(region.then or "")
+                then = named.get(region.inside or region.then or "")
                 seen |= {region.name}
                 built[region.name] = ActiveRegion(
                     region,
@@ -164,7 +216,7 @@ class _Active:
             return built[region.name]
 
         regions = tuple(build(region, frozenset()) for region in format_.regions)
-        return cls(format_.id, regions, format_.discard)
+        return cls(format_.id, regions, format_.discard, format_.tail)
 
 
 def _kept_channels(policy: Policy) -> frozenset[Channel]:
@@ -187,9 +239,14 @@ _NOT_REASONING = {SELF, Channel.TOOL_CALL, Channel.TOOL_RESULT}
 
 
 def _breaks_into(opener: ActiveRegion, region: ActiveRegion) -> bool:
+    facts = opener.facts
+    if facts.inside is not None:
+        return facts.inside == region.facts.name and opener.format_id == region.format_id
+    if facts.proof:
+        return False
     if region.facts.channel is Channel.MARKUP:
         return True
-    interrupts = opener.facts.interrupts
+    interrupts = facts.interrupts
     if region.implicit and interrupts - _NOT_REASONING:
         return True
     if region.facts.channel in interrupts or not region.formats.isdisjoint(interrupts):

@@ -15,8 +15,17 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sidecar.core.channel import Channel
-from sidecar.core.format import SELF, At, Body, Example, Format, Region, ToolName
-from sidecar.core.policy import StartsIn
+from sidecar.core.format import (
+    SELF,
+    Arguments,
+    ArgumentsAs,
+    At,
+    Body,
+    Example,
+    Format,
+    Region,
+    ToolName,
+)
 from sidecar.errors import ConfigError, Mistake
 from sidecar.resources import config_dir
 from sidecar.rules.strictyaml import Document, load
@@ -79,13 +88,24 @@ def load_catalogue(directory: Path) -> Catalogue:
 
 
 def load_format(path: Path) -> Format:
-    """The format in the file at ``path``; ``ConfigError`` with all the mistakes of the file."""
+    """The format in the file at ``path``, with the regions of the file that its ``shape`` names if
+    it has one; ``ConfigError`` with all the mistakes of the file."""
+    document, section = _read(path)
+    shape = section
+    if section.shape:
+        _, shape = _read(path.with_name(f"{section.shape}.yaml"))
+        if shape.shape:
+            message = f"found {section.shape!r}, expected {shape.shape!r}, whose shape that one has"
+            raise ConfigError([document.mistake(("shape",), message)])
+    return _format(section, shape)
+
+
+def _read(path: Path) -> tuple[Document, FormatSection]:
     document = load(path)
     also = _between_regions(document)
     siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
     context = {"id": path.stem, "siblings": siblings}
-    section = validate(document, FormatSection, also=tuple(also), context=context)
-    return _format(section)
+    return document, validate(document, FormatSection, also=tuple(also), context=context)
 
 
 # --- single values ------------------------------------------------------------------------------
@@ -121,6 +141,19 @@ def _interrupted(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _shape(name: str, info: ValidationInfo) -> str:
+    formats: Collection[str] = info.context["siblings"] if info.context else ()
+    if name not in formats or name == info.data.get("id"):
+        raise ValueError(f"expected the id of another format{did_you_mean(name, formats)}")
+    return name
+
+
+def _glob(glob: str) -> str:
+    if not glob or "[" in glob or glob != glob.lower():
+        raise ValueError("expected a lower-case glob in which only * and ? have a meaning")
+    return glob
+
+
 _INTERRUPTIBLE: Final = ("reasoning", "tool_call", "tool_result", SELF)
 
 _Marker: TypeAlias = Annotated[str, AfterValidator(_marker)]
@@ -128,13 +161,16 @@ _Text: TypeAlias = Annotated[str, AfterValidator(_text)]
 _Texts: TypeAlias = Annotated[tuple[_Text, ...], NotEmpty]
 _ChannelName: TypeAlias = Literal["reasoning", "tool_call", "tool_result", "markup", "content"]
 _Interrupted: TypeAlias = Annotated[str, AfterValidator(_interrupted)]
+_Glob: TypeAlias = Annotated[str, AfterValidator(_glob)]
+_Between: TypeAlias = tuple[str, _Marker]
 
 # --- the file's sections ------------------------------------------------------------------------
 
 
 class ToolNameSection(Section):
-    """Either the key of a JSON object, or what stands between two literals."""
+    """The key of a JSON object, what stands between two literals, or Python's functions."""
 
+    python: bool = False
     json_key: _Text | None = Field(default=None, alias="json")
     after: _Marker | None = None
     until: tuple[_Marker, ...] = ()
@@ -144,14 +180,36 @@ class ToolNameSection(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> ToolNameSection:
-        if (self.json_key is None) == (self.after is None):
-            raise ValueError("found both or neither of 'json' and 'after', expected one of them")
+        if sum([self.python, self.json_key is not None, self.after is not None]) != 1:
+            raise ValueError("found several or none of 'python', 'json' and 'after', expected one")
         if self.after and not self.until:
             raise ValueError("found 'after' without 'until', expected the literals that end a name")
-        if self.json_key and (self.until or self.strip or self.until_last or self.once):
+        if not self.after and (self.until or self.strip or self.until_last or self.once):
             raise ValueError(
-                "found 'until', 'strip', 'until_last' or 'once' with 'json', expected 'after'"
+                "found 'until', 'strip', 'until_last' or 'once' without 'after', expected both"
             )
+        return self
+
+
+class ArgumentsSection(Section):
+    """How a call writes its arguments."""
+
+    kind: ArgumentsAs = Field(
+        alias="as", description="how they are written: 'member', 'json', 'named' or 'python'"
+    )
+    keys: tuple[_Text, ...] = ()
+    key: _Between | None = None
+    value: _Between | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ArgumentsSection:
+        named = self.kind is ArgumentsAs.NAMED
+        if named != (self.key is not None) or named != (self.value is not None):
+            raise ValueError(
+                "found 'key' and 'value' without 'as: named', or the reverse, expected all three"
+            )
+        if self.keys and self.kind is not ArgumentsAs.MEMBER:
+            raise ValueError(f"found 'keys' with 'as: {self.kind}', expected 'as: member'")
         return self
 
 
@@ -165,16 +223,14 @@ class RegionSection(Section):
     at: At = At.ANYWHERE
     body: Body = Body.TEXT
     then: _Text | None = None
+    inside: _Text | None = None
     interrupts: tuple[_Interrupted, ...] = ()
     stray_close: Literal["drop", "text"] = "drop"
+    proof: tuple[_Marker, ...] = ()
+    implicit: bool = False
+    last: bool = False
     tool_name: ToolNameSection | None = None
-
-    @field_validator("close")
-    @classmethod
-    def _no_close_of_content(cls, close: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if close and info.data.get("channel") == "content":
-            raise ValueError("found close markers of content, expected none: it is all the rest")
-        return close
+    arguments: ArgumentsSection | None = None
 
     @field_validator("tool_name")
     @classmethod
@@ -186,6 +242,18 @@ class RegionSection(Section):
             raise ValueError(f"found the name of a tool in {channel}, expected it in a tool_call")
         return tool_name
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> RegionSection:
+        if self.arguments and not self.tool_name:
+            raise ValueError("found 'arguments' without 'tool_name', expected both")
+        if self.implicit and not self.open:
+            raise ValueError("found 'implicit' without 'open', expected the marker that is implied")
+        if self.last and (self.close or self.channel != "content"):
+            raise ValueError("found 'last' with 'close' or not of content, expected only 'open'")
+        if self.inside and (self.then or not self.close):
+            raise ValueError("found 'inside' with 'then' or without 'close', expected only 'close'")
+        return self
+
 
 class ExampleSection(Section):
     """A text, and what each channel of it is."""
@@ -196,7 +264,7 @@ class ExampleSection(Section):
     reasoning: str = ""
     tool_call: str = ""
     tool_result: str = ""
-    starts_in: StartsIn = StartsIn.CONTENT
+    starts_in: Literal["content", "reasoning"] = "content"
     tools: tuple[_Text, ...] = ()
 
 
@@ -210,11 +278,24 @@ class FormatSection(Section):
         description="a list of the groups it is in; [] if it is for rules that name it"
     )
     why: _Text = Field(description="one sentence: why it is in these groups or in none")
-    regions: Annotated[tuple[RegionSection, ...], NotEmpty] = Field(description="a list of regions")
+    shape: Annotated[str, AfterValidator(_shape)] | None = None
+    regions: Annotated[tuple[RegionSection, ...], NotEmpty] = ()
     discard: tuple[_Marker, ...] = ()
+    tail: tuple[_Marker, ...] = ()
+    opened_by_prompt: tuple[_Glob, ...] = ()
     examples: Annotated[tuple[ExampleSection, ...], NotEmpty] = Field(
         description="a list of at least one example"
     )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> FormatSection:
+        own = self.regions or self.discard or self.tail
+        if bool(self.shape) == bool(own):
+            raise ValueError(
+                "found no 'regions', or both 'regions' and 'shape', expected a list of regions, or "
+                "the id of the format whose regions these are"
+            )
+        return self
 
 
 # --- what one region says of another ------------------------------------------------------------
@@ -230,14 +311,20 @@ def _between_regions(document: Document) -> Iterator[Mistake]:
     known = [name for name in names.values() if isinstance(name, str)]
     followers = [item.get("then") for item in mappings.values()]
     for index, region in mappings.items():
-        name, then = names[index], region.get("then")
+        name = names[index]
         first = next(i for i, other in names.items() if other == name)
         if isinstance(name, str) and first != index:
             message = f"found {name!r}, expected a name of its own: regions.{first} has it"
             yield document.mistake(("regions", index, "name"), message)
-        if isinstance(then, str) and known and then not in known:
-            message = f"found {then!r}, expected {either(known)}{did_you_mean(then, known)}"
-            yield document.mistake(("regions", index, "then"), message)
+        for key in ("then", "inside"):
+            other = region.get(key)
+            if isinstance(other, str) and known and other not in known:
+                message = f"found {other!r}, expected {either(known)}{did_you_mean(other, known)}"
+                yield document.mistake(("regions", index, key), message)
+        outer = next((r for i, r in mappings.items() if names[i] == region.get("inside")), {})
+        if outer.get("body", "text") != "text":
+            message = f"found {region['inside']!r}, expected a region whose body is text"
+            yield document.mistake(("regions", index, "inside"), message)
         if isinstance(name, str) and not region.get("open") and name not in followers:
             message = f"found no way into {name!r}, expected open markers or a 'then' that names it"
             yield document.mistake(("regions", index), message)
@@ -246,11 +333,13 @@ def _between_regions(document: Document) -> Iterator[Mistake]:
 # --- sections into values -----------------------------------------------------------------------
 
 
-def _format(section: FormatSection) -> Format:
+def _format(section: FormatSection, shape: FormatSection) -> Format:
     return Format(
         id=section.id,
-        regions=tuple(map(_region, section.regions)),
-        discard=section.discard,
+        regions=tuple(map(_region, shape.regions)),
+        discard=shape.discard,
+        tail=shape.tail,
+        opened_by_prompt=section.opened_by_prompt,
         groups=frozenset(section.groups),
         examples=tuple(map(_example, section.examples)),
     )
@@ -265,14 +354,20 @@ def _region(section: RegionSection) -> Region:
         at=section.at,
         body=section.body,
         then=section.then,
+        inside=section.inside,
         interrupts=frozenset(section.interrupts),
         stray_close_is_text=section.stray_close == "text",
+        proof=section.proof,
+        implicit=section.implicit,
+        last=section.last,
         tool_name=_tool_name(section.tool_name) if section.tool_name else None,
+        arguments=_arguments(section.arguments) if section.arguments else None,
     )
 
 
 def _tool_name(section: ToolNameSection) -> ToolName:
     return ToolName(
+        python=section.python,
         json=section.json_key,
         after=section.after,
         until=section.until,
@@ -280,6 +375,11 @@ def _tool_name(section: ToolNameSection) -> ToolName:
         until_last=section.until_last,
         once=section.once,
     )
+
+
+def _arguments(section: ArgumentsSection) -> Arguments:
+    empty = ("", "")
+    return Arguments(section.kind, section.keys, section.key or empty, section.value or empty)
 
 
 def _example(section: ExampleSection) -> Example:
@@ -290,6 +390,6 @@ def _example(section: ExampleSection) -> Example:
         reasoning=section.reasoning,
         tool_call=section.tool_call,
         tool_result=section.tool_result,
-        starts_in_reasoning=section.starts_in is StartsIn.REASONING,
+        starts_in_reasoning=section.starts_in == "reasoning",
         tools=section.tools,
     )

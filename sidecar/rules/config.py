@@ -11,10 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    StrictBool,
+    ValidationInfo,
+)
 
 from sidecar.core.policy import (
     FinishReason,
@@ -74,6 +81,7 @@ class Limits:
 
     request_body: int
     event: int
+    promoted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +237,35 @@ def _headers(globs: dict[str, str]) -> dict[str, str]:
     return lower
 
 
+def _each_once(items: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(items)) < len(items):
+        raise ValueError("found a field twice, expected each once")
+    return items
+
+
+class EmptyAnswer(NamedTuple):
+    """What to do with an answer of which nothing is left; ``text`` is what TEXT sends."""
+
+    wish: OnEmpty
+    text: str = ""
+
+
+_EMPTY_WORDS: Final = tuple(wish.value for wish in OnEmpty if wish is not OnEmpty.TEXT)
+_MAX_EMPTY_TEXT: Final = 4096
+
+
+def _on_empty(value: object) -> EmptyAnswer:
+    if value in _EMPTY_WORDS:
+        return EmptyAnswer(OnEmpty(value))
+    if isinstance(value, dict) and value.keys() == {"text"}:
+        text = value["text"]
+        if isinstance(text, str) and text.strip() and len(text) <= _MAX_EMPTY_TEXT:
+            return EmptyAnswer(OnEmpty.TEXT, text)
+        raise ValueError(f"expected {{text: …}} with a text of 1 to {_MAX_EMPTY_TEXT} characters")
+    suggestion = did_you_mean(value, _EMPTY_WORDS) if isinstance(value, str) else ""
+    raise ValueError(f"expected {', '.join(map(repr, _EMPTY_WORDS))} or {{text: …}}{suggestion}")
+
+
 def _known_format(name: str, info: ValidationInfo) -> str:
     known: Collection[str] = info.context["formats"] if info.context else DEFAULT_FORMATS
     if name not in known:
@@ -246,6 +283,10 @@ _Globs: TypeAlias = Annotated[
 _ForwardedPath: TypeAlias = Annotated[_Glob, AfterValidator(_starting_with("/"))]
 _MatchedPath: TypeAlias = Annotated[_Glob, AfterValidator(_starting_with("/", "*"))]
 _Header: TypeAlias = Annotated[str, AfterValidator(_header)]
+_EmptyAnswer: TypeAlias = Annotated[EmptyAnswer, PlainValidator(_on_empty, str | dict[str, str])]
+_ReasoningFields: TypeAlias = Annotated[
+    tuple[Literal["reasoning_content", "reasoning"], ...], NotEmpty, AfterValidator(_each_once)
+]
 _FormatName: TypeAlias = Annotated[str, AfterValidator(_known_format)]
 
 # --- the file's sections, with their defaults ---------------------------------------------------
@@ -274,6 +315,7 @@ class LimitsSection(Section):
 
     request_body: _Size = 32 * 1024**2
     event: _Size = 8 * 1024**2
+    promoted: _Size = 64 * 1024
 
 
 class MatchSection(Section):
@@ -286,6 +328,8 @@ class MatchSection(Section):
 
 
 _POLICY: Final = Policy()
+_PLAIN_WISHES: Final = {wish.name for wish in fields(Policy)} - {"on_empty", "empty_text"}
+"""The wishes that a rule has as a file writes them."""
 
 
 class RuleSection(Section):
@@ -295,15 +339,25 @@ class RuleSection(Section):
     match: MatchSection = MatchSection()
     formats: tuple[_FormatName, ...] = DEFAULT_FORMATS
     reasoning: Reasoning = _POLICY.reasoning
+    reasoning_fields: _ReasoningFields = ("reasoning_content",)
     tool_calls: ToolCalls = _POLICY.tool_calls
     tool_results: ToolResults = _POLICY.tool_results
     starts_in: StartsIn = _POLICY.starts_in
     unclosed: Unclosed = _POLICY.unclosed
     quoted: Quoted = _POLICY.quoted
-    on_empty: OnEmpty = _POLICY.on_empty
+    on_empty: _EmptyAnswer = EmptyAnswer(_POLICY.on_empty)
     finish_reason: FinishReason = _POLICY.finish_reason
     unknown_fields: UnknownFields = _POLICY.unknown_fields
+    case_insensitive: StrictBool = _POLICY.case_insensitive
+    attributes: StrictBool = _POLICY.attributes
     mode: Mode = _POLICY.mode
+
+    @property
+    def policy(self) -> Policy:
+        """What becomes of each channel."""
+        empty = self.on_empty
+        wishes = {name: getattr(self, name) for name in _PLAIN_WISHES}
+        return Policy(**wishes, on_empty=empty.wish, empty_text=empty.text)
 
 
 class ConfigSection(Section):
@@ -370,11 +424,15 @@ def _config(section: ConfigSection) -> Config:
         listen=section.listen,
         admin=section.admin,
         upstream=_upstream(section.upstream),
-        limits=Limits(section.limits.request_body, section.limits.event),
+        limits=_limits(section.limits),
         rules=rules if "rules" in section.model_fields_set else BUILT_IN_RULES,
         paths=section.paths,
         response_headers=section.response_headers,
     )
+
+
+def _limits(section: LimitsSection) -> Limits:
+    return Limits(section.request_body, section.event, section.promoted)
 
 
 def _upstream(section: UpstreamSection) -> Upstream:
@@ -392,5 +450,5 @@ def _rule(index: int, section: RuleSection) -> RuleSpec:
         name=section.name or _default_name(index),
         match=Match(match.model, match.path, tuple(match.headers.items()), match.tools),
         formats=section.formats,
-        policy=Policy(**{wish.name: getattr(section, wish.name) for wish in fields(Policy)}),
+        policy=section.policy,
     )

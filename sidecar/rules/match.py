@@ -42,14 +42,15 @@ class RequestFacts:
 def matches(match: Match, request: RequestFacts) -> bool:
     """Whether all that ``match`` asks holds for ``request``."""
     return (
-        (not match.model or _any(match.model, (request.model,)))
-        and (match.path is None or _any((match.path,), (request.path,)))
-        and all(_any((glob,), request.headers.get(name, ())) for name, glob in match.headers)
+        (not match.model or matches_any(match.model, (request.model,)))
+        and (match.path is None or matches_any((match.path,), (request.path,)))
+        and all(matches_any((glob,), request.headers.get(name, ())) for name, glob in match.headers)
         and (match.tools is None or (match.tools is Tools.DECLARED) is request.tools_declared)
     )
 
 
-def _any(globs: Iterable[str], texts: Iterable[str]) -> bool:
+def matches_any(globs: Iterable[str], texts: Iterable[str]) -> bool:
+    """Whether one of the texts is as one of the globs says."""
     # fnmatch compiles a glob once and keeps it; a star never gives back what it took (atomic
     # groups), so that a hostile name costs at most its length times the glob's.
     return any(fnmatchcase(text, glob) for glob in globs for text in texts)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.core.policy import Mode, Policy
+from sidecar.core.format import Format
+from sidecar.core.policy import Mode, Policy, Reasoning, StartsIn
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec
 from sidecar.rules.match import Match, RequestFacts, matches
-from sidecar.wire.choice import Ruling
+from sidecar.rules.start import begins_in_reasoning, closers_of_reasoning
+from sidecar.wire.promotion import MAX_PROMOTED
+from sidecar.wire.ruling import Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +24,55 @@ class Rule:
     match: Match
     policy: Policy
     vocabulary: Vocabulary
+    opened_by_prompt: tuple[str, ...]
+    """Globs for the models whose prompt opens the reasoning of one of the formats."""
+    closers: frozenset[str]
+    """What closes reasoning and is nothing else."""
+    promoted: int
+    """Bytes of hidden reasoning that may be kept for an answer of which nothing is left."""
 
     @property
     def observes(self) -> bool:
         """Whether it counts what it would do, and changes nothing."""
         return self.policy.mode is Mode.OBSERVE
 
-    def ruling(self, declared: Collection[str]) -> Ruling:
-        """What it means for a request that declares these tools."""
-        return Ruling(self.policy, self.vocabulary, frozenset(declared))
+    def ruling(
+        self,
+        tools: Mapping[str, object],
+        *,
+        model: str = "",
+        thinking_off: bool = False,
+        seed: str = "",
+    ) -> Ruling:
+        """What it means for a request to ``model`` that declares these tools, given as JSON schemas
+        of their parameters by name. ``seed`` becomes part of the ids of moved calls."""
+        policy, vocabulary = self.policy, self.vocabulary
+        # Where reasoning is kept, all that an answer begins with is.
+        in_reasoning = policy.reasoning is not Reasoning.KEEP and begins_in_reasoning(
+            policy.starts_in,
+            model=model,
+            thinking_off=thinking_off,
+            opened_by_prompt=self.opened_by_prompt,
+        )
+        return Ruling(
+            policy,
+            vocabulary,
+            frozenset(tools),
+            vocabulary.start_in_reasoning if in_reasoning else None,
+            self.closers if policy.starts_in is StartsIn.AUTO else frozenset(),
+            self.promoted,
+            tools,
+            seed,
+        )
 
 
 class RuleSet:
     """The rules in their order: the first that matches wins."""
 
-    def __init__(self, specs: Iterable[RuleSpec], catalogue: Catalogue) -> None:
-        self.rules = tuple(
-            Rule(
-                spec.name,
-                spec.match,
-                spec.policy,
-                Vocabulary(catalogue.resolve(spec.formats), spec.policy),
-            )
-            for spec in specs
-        )
+    def __init__(
+        self, specs: Iterable[RuleSpec], catalogue: Catalogue, *, promoted: int = MAX_PROMOTED
+    ) -> None:
+        self.rules = tuple(_rule(spec, catalogue.resolve(spec.formats), promoted) for spec in specs)
 
     def choose(self, facts: RequestFacts) -> Rule | None:
         """The rule for a request, or None if nothing of its answer is to be touched."""
@@ -56,3 +84,15 @@ class RuleSet:
     def named(self, name: str) -> Rule | None:
         """The rule of that name."""
         return next((rule for rule in self.rules if rule.name == name), None)
+
+
+def _rule(spec: RuleSpec, formats: Sequence[Format], promoted: int) -> Rule:
+    return Rule(
+        spec.name,
+        spec.match,
+        spec.policy,
+        Vocabulary(formats, spec.policy),
+        tuple(glob for format_ in formats for glob in format_.opened_by_prompt),
+        closers_of_reasoning(formats),
+        promoted,
+    )

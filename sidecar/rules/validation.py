@@ -27,6 +27,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _EXPECTED: Final = {
     "string_type": "text",
+    "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping of keys to values",

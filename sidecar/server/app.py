@@ -36,7 +36,8 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
 
     Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
     """
-    rules = RuleSet(config.rules, catalogue or shipped_catalogue())
+    catalogue = catalogue or shipped_catalogue()
+    rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         upstream = UpstreamClient(config.upstream)

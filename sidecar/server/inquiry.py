@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -13,10 +14,25 @@ from sidecar.wire.calls import function_of
 
 
 class Inquiry(NamedTuple):
-    """``declared`` are the names of the tools in the request."""
+    """``tools`` are those of the request, by their names, with what it says of their parameters (a
+    JSON schema, or anything); ``thinking_off``: it asks the model not to think."""
 
     facts: RequestFacts
-    declared: frozenset[str]
+    tools: Mapping[str, object]
+    thinking_off: bool
+
+
+_THINKING_OFF: tuple[tuple[tuple[str, ...], object], ...] = (
+    (("chat_template_kwargs", "enable_thinking"), False),  # vLLM, SGLang: Qwen, GLM
+    (("chat_template_kwargs", "thinking"), False),  # DeepSeek, Kimi
+    (("enable_thinking",), False),  # DashScope
+    (("reasoning_effort",), "none"),
+    (("reasoning", "effort"), "none"),  # OpenRouter
+    (("reasoning", "enabled"), False),
+    (("think",), False),  # Ollama
+    (("thinking", "type"), "disabled"),  # DeepSeek, Z.ai
+)
+"""The keys of a request that switch thinking off, and the values with which they do."""
 
 
 def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
@@ -41,7 +57,9 @@ def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
         headers=headers,
         tools_declared=bool(tools),
     )
-    return Inquiry(facts, frozenset(filter(None, map(_tool_name, tools))))
+    named = {_tool_name(tool): _function_in(tool).get("parameters") for tool in tools}
+    named.pop("", None)
+    return Inquiry(facts, named, _is_thinking_off(value))
 
 
 def _listed(value: dict[str, Any], key: str) -> list[Any]:
@@ -49,10 +67,22 @@ def _listed(value: dict[str, Any], key: str) -> list[Any]:
     return items if isinstance(items, list) else []
 
 
+def _is_thinking_off(value: dict[str, Any]) -> bool:
+    for path, off in _THINKING_OFF:
+        found: Any = value
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        if type(found) is type(off) and found == off:
+            return True
+    return False
+
+
 def _tool_name(tool: Any) -> str:
-    """The name in a tool (``{"type": "function", "function": {"name": …}}``), or in a legacy
-    function (``{"name": …}``)."""
-    if not isinstance(tool, dict):
-        return ""
-    name = (function_of(tool) or tool).get("name")
+    name = _function_in(tool).get("name")
     return name if isinstance(name, str) else ""
+
+
+def _function_in(tool: Any) -> dict[str, Any]:
+    """The object with the name in a tool (``{"type": "function", "function": {"name": …}}``), which
+    a legacy function is itself; empty if it has none."""
+    return (function_of(tool) or tool) if isinstance(tool, dict) else {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -18,6 +20,7 @@ from sidecar.metrics import Metrics
 from sidecar.rules.config import Config
 from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.server import headers as passed
+from sidecar.server.advice import Advice
 from sidecar.server.exchange import Exchange, Outcome
 from sidecar.server.inquiry import read_inquiry
 from sidecar.server.relay import TIMED_OUT, CutOff, Relay
@@ -25,8 +28,12 @@ from sidecar.server.replies import Refusal, error_reply, json_reply
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.upstream import Body, UpstreamClient, is_readable
 from sidecar.wire.chat import Chat, clean_message
-from sidecar.wire.choice import Ruling
+from sidecar.wire.completions import Completions
 from sidecar.wire.errors import upstream_error
+from sidecar.wire.ruling import Ruling
+
+_WIRES: dict[Kind, type[Chat]] = {Kind.CHAT: Chat, Kind.COMPLETIONS: Completions}
+"""The wire formats of the routes that are filtered."""
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """What stands for a byte of a header that is not UTF-8; it could not be sent on as it came."""
@@ -49,6 +56,7 @@ class Proxy:
         self._rules = rules
         self._upstream = upstream
         self._metrics = metrics
+        self._advice = Advice()
         self._routes = Routes(config.upstream.base_url, config.paths)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -83,24 +91,36 @@ class Proxy:
             raise Refusal(501, "not_supported", "WebSockets are not served here.")
         await _continue(request)
         url = f"{route.url}?{query}" if query else route.url
-        if route.kind is Kind.CHAT and self._rules.rules:
-            return await self._chat(request, exchange, path, url)
+        if route.kind in _WIRES and self._rules.rules:
+            return await self._judged(request, exchange, path, url)
         return await self._untouched(request, exchange, url, _streamed(request))
 
-    async def _chat(
+    async def _judged(
         self, request: web.BaseRequest, exchange: Exchange, path: str, url: str
     ) -> web.StreamResponse:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refusal(415, "unsupported_encoding", "Send the request body uncompressed.")
         body = await self._read_body(request)
         inquiry = read_inquiry(request, path, body)
-        rule = self._rules.choose(inquiry.facts)
+        facts = inquiry.facts
+        if exchange.kind is Kind.COMPLETIONS:
+            # It has no tools: the key would only choose another rule.
+            facts = replace(facts, tools_declared=False)
+        rule = self._rules.choose(facts)
         if rule is None:
             return await self._untouched(request, exchange, url, body)
         exchange.rule = rule.name
-        return await self._filtered(
-            request, exchange, url, body, rule, rule.ruling(inquiry.declared)
+        ruling = rule.ruling(
+            inquiry.tools,
+            model=facts.model,
+            thinking_off=inquiry.thinking_off,
+            seed=secrets.token_hex(6),
         )
+        try:
+            return await self._filtered(request, exchange, url, body, rule, ruling)
+        finally:
+            if exchange.stats is not None and exchange.stats.orphan_closers:
+                self._advice.orphan_closer(facts.model)
 
     async def _untouched(
         self, request: web.BaseRequest, exchange: Exchange, url: str, body: Body
@@ -122,14 +142,14 @@ class Proxy:
         ruling: Ruling,
     ) -> web.StreamResponse:
         headers = self._headers(request, filtered=True)
-        chat = Chat(ruling)
+        wire = _WIRES[exchange.kind](ruling)
         if rule.observes:
             async with self._answer(request.method, url, headers, body, decode=False) as answer:
                 relay = self._relay(request, answer, exchange)
                 untouched = passed.untouched(answer.headers.items())
                 if _kind_of(answer, decoded=False) is None:
                     return await relay.raw(untouched)
-                return await relay.observed(untouched, chat)
+                return await relay.observed(untouched, wire)
         async with self._answer(request.method, url, headers, body, decode=True) as answer:
             relay = self._relay(request, answer, exchange)
             harmless = passed.harmless(answer.headers.items(), self._config.response_headers)
@@ -140,7 +160,7 @@ class Proxy:
             if kind is None:
                 raise _unexpected(answer)
             reply = relay.events if kind is _Kind.EVENTS else relay.document
-            return await reply(harmless, chat)
+            return await reply(harmless, wire)
 
     def _headers(self, request: web.BaseRequest, *, filtered: bool) -> passed.Headers:
         return passed.to_upstream(

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 PREFIX = "/v1"
 """Where the API begins on our side, as in the ``base_url`` that a client is given."""
 
-_CHAT = f"{PREFIX}/chat/completions"
-
 _API = frozenset(
     {
         "assistants",
@@ -51,9 +49,17 @@ class Kind(StrEnum):
     """What becomes of a request; also the label of its metrics."""
 
     CHAT = "chat"
+    COMPLETIONS = "completions"
     API = "api"
     LISTED = "listed"
     REFUSED = "refused"
+
+
+_FILTERED = {
+    f"{PREFIX}/chat/completions": Kind.CHAT,
+    f"{PREFIX}/completions": Kind.COMPLETIONS,
+}
+"""The paths of the requests whose answers are filtered, when they are POST."""
 
 
 class Route(NamedTuple):
@@ -79,9 +85,9 @@ class Routes:
         """The route of a request; ``path`` as it came, without its query."""
         if not _PATH.fullmatch(path) or _DOTS.search(path):
             return REFUSED
-        if path == _CHAT and method.upper() == "POST":
-            return Route(Kind.CHAT, self._url(path))
-        if _is_chat_in_disguise(path):
+        if path in _FILTERED and method.upper() == "POST":
+            return Route(_FILTERED[path], self._url(path))
+        if _is_in_disguise(path):
             return REFUSED
         if path.startswith(PREFIX + "/") and path.split("/")[2] in _API:
             return Route(Kind.API, self._url(path))
@@ -95,15 +101,16 @@ class Routes:
         return self._origin + path
 
 
-def _is_chat_in_disguise(path: str) -> bool:
-    """Whether some server could take ``path`` for its chat endpoint, whose answer would then
-    leave unfiltered: servers are lenient in spelling, and have it under more than one prefix."""
-    if path == _CHAT:
+def _is_in_disguise(path: str) -> bool:
+    """Whether some server could take ``path`` for an endpoint in ``_FILTERED``, whose answer would
+    then leave unfiltered: servers are lenient in spelling, and have it under more prefixes."""
+    if path in _FILTERED:
         return False
     plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), path)
     plain = re.split("[?#]", plain)[0]
     segments = (segment.partition(";")[0].strip(_BLANK) for segment in plain.split("/"))
-    return "/".join(segments).lower().rstrip("/").endswith(_CHAT.removeprefix(PREFIX))
+    # Every path in ``_FILTERED`` ends so, that of chat too.
+    return "/".join(segments).lower().rstrip("/").endswith("/completions")
 
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"

@@ -57,6 +57,11 @@ class CallFilter:
         self._last = -1
         self._function = _Call()
 
+    def take_index(self) -> int:
+        """The client's index for one more call that is kept."""
+        self.kept += 1
+        return self.kept - 1
+
     def start_message(self) -> None:
         """The calls of another message follow; those that were never named are hidden."""
         self.finish()
@@ -135,9 +140,9 @@ class CallFilter:
 
     def _name(self, call: _Call, name: Any) -> None:
         call.name = name
-        if self._wish is ToolCalls.DECLARED and isinstance(name, str) and name in self._declared:
-            call.index = self.kept
-            self.kept += 1
+        declared = isinstance(name, str) and name in self._declared
+        if self._wish is ToolCalls.MOVE or (self._wish is ToolCalls.DECLARED and declared):
+            call.index = self.take_index()
         else:
             self.hidden += 1
 

@@ -10,21 +10,15 @@ from typing import Any
 
 from sidecar.core.jsontext import Parsed, as_int, dump
 from sidecar.core.lane import Lane, visible_text
-from sidecar.core.policy import OnEmpty, Reasoning, UnknownFields
-from sidecar.core.stats import Stats, Verdict
+from sidecar.core.policy import Reasoning, ToolCalls, UnknownFields
+from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK
-from sidecar.wire.choice import Choice, Ruling
+from sidecar.wire.choice import Choice
 from sidecar.wire.errors import error_payload, upstream_error
 from sidecar.wire.fields import Record, prune
+from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.template import Template
-
-MAX_CHOICES = 128
-"""The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
-
-NOTHING_VISIBLE = Fault(
-    "empty_answer", "The model ended its answer without any text that may be shown."
-)
 
 _PASS = Reading(Verdict.PASS)
 _DROP = Reading(Verdict.DROP)
@@ -35,11 +29,19 @@ _REPEATED = ("id", "object", "created", "model", "system_fingerprint")
 class Chat:
     """One chat answer under one rule."""
 
+    max_choices = 128
+    """The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
+    text_key = "content"
+    """The one key that holds the text of a streamed choice."""
+
     def __init__(self, ruling: Ruling) -> None:
-        self.stats = Stats()
+        self._shared = Shared(ruling)
+        self.stats = self._shared.stats
         self._ruling = ruling
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
+        policy = ruling.policy
+        self._moves = policy.reasoning is Reasoning.MOVE or policy.tool_calls is ToolCalls.MOVE
         self._choices: dict[int, Choice] = {}
         self._expected: tuple[Template, Choice] | None = None
         """What the next event is likely to be, and of which choice."""
@@ -64,7 +66,7 @@ class Chat:
             return None
         if choice.passes(text):
             return _PASS
-        if self._policy.reasoning is Reasoning.MOVE:
+        if self._moves:
             return None
         visible = choice.read_text(text)
         if visible == text:
@@ -95,10 +97,10 @@ class Chat:
         if not items:
             raise MalformedChunk("an answer has choices")
         for position, item in enumerate(_items(items)):
-            choice = self._choice(_index(item, position))
+            choice = self._choice(self._index(item, position))
             changed |= choice.read_whole(item)
-            if self._refuses(choice):
-                return Reading(Verdict.REWRITE, (self._fault(NOTHING_VISIBLE),), last=True)
+            if choice.fault is not None:
+                return Reading(Verdict.REWRITE, (self._fault(choice.fault),), last=True)
         return _reading(record, document, changed)
 
     def end(self, fault: Fault | None) -> list[bytes]:
@@ -108,13 +110,14 @@ class Chat:
         for index, choice in self._choices.items():
             if choice.finished:
                 continue
-            rest = choice.release()
+            ended = choice.postponed is not None and fault is None
+            rest = choice.release(complete=ended)
             if rest:
                 out.append(self._chunk(index, rest))
-            if choice.postponed is None or fault is not None:
+            if not ended:
                 complete = False
-            elif self._refuses(choice):
-                fault, complete = NOTHING_VISIBLE, False
+            elif choice.fault is not None:
+                fault, complete = choice.fault, False
             else:
                 out.append(self._chunk(index, {}, choice.postponed))
         if not complete:
@@ -127,15 +130,15 @@ class Chat:
         before: list[bytes] = []
         passed, says = True, False
         for item in items:
-            index = _index(item)
+            index = self._index(item)
             choice = self._choice(index)
             had_finished = choice.finished
             verdict = choice.read(item)
             passed = passed and verdict is Verdict.PASS
             says = says or verdict is not Verdict.DROP
             before.extend(self._chunk(index, delta) for delta in choice.before)
-            if choice.finished and not had_finished and self._refuses(choice):
-                before.append(self._fault(NOTHING_VISIBLE))
+            if choice.finished and not had_finished and choice.fault is not None:
+                before.append(self._fault(choice.fault))
                 return Reading(Verdict.REWRITE, tuple(before), last=True)
         if passed and not changed and not before:
             self._learn(record, items, event)
@@ -150,26 +153,47 @@ class Chat:
         """Expect more chunks like this one, if it is nothing but text."""
         if self._expected is not None and self._expected[0].fits(event.text):
             return
-        text = _only_text(record, items)
-        if text and not event.exact:
-            template = Template.of(event.text, text)
-            if template is not None:
-                self._expected = template, self._choices[_index(items[0])]
+        if len(items) != 1 or event.exact or record.get("obfuscation") or _carries(record):
+            return
+        item = items[0]
+        text = "" if any(map(item.get, OF_ONE_CHUNK)) else self._only_text(item)
+        template = Template.of(event.text, text, self.text_key) if text else None
+        if template is not None:
+            self._expected = template, self._choices[self._index(item)]
+
+    def _only_text(self, item: Record) -> str:
+        """The text of a streamed choice that says nothing else; empty if it does."""
+        delta = item["delta"]
+        text = delta.get("content")
+        said = {key for key, value in delta.items() if value}
+        return text if isinstance(text, str) and said <= {"role", "content"} else ""
 
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
         if choice is None:
-            choice = self._choices[index] = Choice(self._ruling, self.stats)
+            choice = self._choices[index] = self._new_choice()
         return choice
 
-    def _refuses(self, choice: Choice) -> bool:
-        return self._policy.on_empty is OnEmpty.ERROR and choice.empty
+    def _new_choice(self) -> Choice:
+        return Choice(self._ruling, self._shared)
+
+    def _index(self, item: Record, otherwise: int = 0) -> int:
+        if item.get("index") is None:
+            return otherwise
+        index = as_int(item["index"])
+        if index is None or not 0 <= index < self.max_choices:
+            raise MalformedChunk(f"a choice's index is an integer from 0 to {self.max_choices - 1}")
+        return index
 
     def _chunk(self, index: int, delta: Record, reason: str | None = None) -> bytes:
         """A chunk of our own."""
         envelope = {key: self._latest[key] for key in _REPEATED if key in self._latest}
-        choice = {"index": index, "delta": delta, "finish_reason": reason}
-        return dump(envelope | {"choices": [choice]}, exact=True)
+        item = {"index": index} | self._saying(delta) | {"finish_reason": reason}
+        return dump(envelope | {"choices": [item]}, exact=True)
+
+    def _saying(self, delta: Record) -> Record:
+        """The keys of a streamed choice that say ``delta``."""
+        return {"delta": delta}
 
     def _fault(self, fault: Fault) -> bytes:
         self.stats.error = fault.code
@@ -179,7 +203,7 @@ class Chat:
         """Upstream reports an error in the stream, which ends with it."""
         out = []
         for index, choice in self._choices.items():
-            rest = {} if choice.finished else choice.release()
+            rest = {} if choice.finished else choice.release(complete=False)
             if rest:
                 out.append(self._chunk(index, rest))
         self.stats.error = "upstream_error"
@@ -214,30 +238,10 @@ def _items(items: Any) -> list[Record]:
     return items
 
 
-def _index(item: Record, otherwise: int = 0) -> int:
-    if item.get("index") is None:
-        return otherwise
-    index = as_int(item["index"])
-    if index is None or not 0 <= index < MAX_CHOICES:
-        raise MalformedChunk(f"a choice's index is an integer from 0 to {MAX_CHOICES - 1}")
-    return index
-
-
-def _only_text(record: Record, items: list[Record]) -> str:
-    """The text of a chunk that has nothing else that a later chunk would have to repeat."""
-    if len(items) != 1 or record.get("obfuscation") or _carries(record):
-        return ""
-    item = items[0]
-    delta = item["delta"]
-    text = delta.get("content")
-    said = {key for key, value in delta.items() if value}
-    if any(map(item.get, OF_ONE_CHUNK)) or not said <= {"role", "content"}:
-        return ""
-    return text if isinstance(text, str) else ""
-
-
 def _carries(record: Record) -> bool:
-    return any(record.get(key) for key in CARRIED)
+    """Whether a chunk has more to say than its choices. A key that no table knows and that is
+    still there is one that the rule lets through."""
+    return any(value and (key in CARRIED or key not in ENVELOPE) for key, value in record.items())
 
 
 def _reading(record: Record, parsed: Parsed, changed: bool) -> Reading:

@@ -12,6 +12,7 @@ from sidecar.wire.fields import (
     ANY_LIST_OR_TEXT,
     ANY_OBJECT,
     FLAG,
+    NOTHING,
     NUMBER,
     NUMBERS,
     TEXT,
@@ -22,6 +23,21 @@ from sidecar.wire.fields import (
     text_or_object,
 )
 from sidecar.wire.logprobs import LOGPROBS
+
+SIDE_DOORS: Table = dict.fromkeys(
+    (
+        "__verbose",  # llama.cpp: the raw text, the prompt and its tokens
+        "_debug_info",  # Ollama: the prompt as the template wrote it
+        "hidden_states",  # SGLang
+        "prompt_logprobs",  # vLLM
+        "prompt_text",
+        "prompt_token_ids",
+        "sglext",  # SGLang: the ids of all tokens, in a chunk or in an event of its own
+    ),
+    NOTHING,
+)
+"""What servers add to an answer, one of its choices or a message for debugging and training: the
+hidden text again, or the prompt, in which stands what was hidden in the rounds before."""
 
 TOKEN_DETAILS: Table = dict.fromkeys(
     (
@@ -106,7 +122,7 @@ SOURCE: Table = {
     "source": TEXT,
 }
 
-ENVELOPE: Table = {
+ENVELOPE: Table = SIDE_DOORS | {
     "id": TEXT,
     "object": TEXT,
     "created": NUMBER,
@@ -127,7 +143,10 @@ ENVELOPE: Table = {
     "prompt_progress": an_object(
         {"total": NUMBER, "cache": NUMBER, "processed": NUMBER, "time_ms": NUMBER}
     ),
-    "x_groq": an_object({"id": TEXT, "seed": NUMBER, "usage": an_object(USAGE)}),
+    "x_groq": an_object(
+        # In "debug" are the tokens of the prompt and of the answer.
+        {"id": TEXT, "seed": NUMBER, "usage": an_object(USAGE), "debug": NOTHING}
+    ),
 }
 
 CARRIED = frozenset(
@@ -143,7 +162,7 @@ CARRIED = frozenset(
 )
 """The keys of an envelope for whose sake a chunk is sent although its choices say nothing."""
 
-_ANY_CHOICE: Table = {
+ANY_CHOICE: Table = SIDE_DOORS | {
     "index": NUMBER,
     "logprobs": an_object(LOGPROBS),
     "finish_reason": TEXT,
@@ -153,8 +172,13 @@ _ANY_CHOICE: Table = {
     "token_ids": NUMBERS,  # vLLM
     "content_filter_results": an_object(CONTENT_FILTERS),  # Azure
 }
-STREAMED_CHOICE: Table = _ANY_CHOICE | {"delta": ANY_OBJECT}
-WHOLE_CHOICE: Table = _ANY_CHOICE | {"message": ANY_OBJECT}
+_CHAT_CHOICE: Table = ANY_CHOICE | {
+    # What a message says, in a place where no message is read.
+    "provider_specific_fields": NOTHING,  # LiteLLM
+    "text": NOTHING,
+}
+STREAMED_CHOICE: Table = _CHAT_CHOICE | {"delta": ANY_OBJECT, "message": NOTHING}
+WHOLE_CHOICE: Table = _CHAT_CHOICE | {"message": ANY_OBJECT, "delta": NOTHING}
 
 STOP_KEYS = ("native_finish_reason", "stop_reason", "matched_stop")
 """The keys of a choice that may name the marker at which generation stopped."""
@@ -173,12 +197,13 @@ _CITATION: Table = {
 }
 _IMAGE_URL = text_or_object({"url": TEXT, "detail": TEXT})
 
-MESSAGE: Table = {
+MESSAGE: Table = SIDE_DOORS | {
     "role": TEXT,
     "content": ANY_LIST_OR_TEXT,
     "refusal": TEXT,
     "reasoning_content": TEXT,
     "reasoning": TEXT,
+    "thinking": TEXT,
     "reasoning_details": ANY_LIST,
     "reasoning_items": ANY_LIST,
     "thinking_blocks": ANY_LIST,
@@ -205,6 +230,7 @@ and kept ones keep all their keys."""
 REASONING_KEYS = (
     "reasoning_content",
     "reasoning",
+    "thinking",
     "reasoning_details",
     "reasoning_items",
     "thinking_blocks",

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
-from sidecar.core.channel import Channel, Segment
+from sidecar.core.channel import Channel
 from sidecar.core.lane import Lane
-from sidecar.core.policy import (
-    FinishReason,
-    OnEmpty,
-    Policy,
-    Reasoning,
-    ToolResults,
-    UnknownFields,
-)
-from sidecar.core.stats import Stats, Verdict
-from sidecar.core.vocabulary import Vocabulary
+from sidecar.core.policy import FinishReason, OnEmpty, ToolCalls, ToolResults, UnknownFields
+from sidecar.core.stats import Verdict
+from sidecar.core.stream import Fault
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
@@ -27,48 +19,38 @@ from sidecar.wire.chat_fields import (
     OTHER_VISIBLE_KEYS,
     REASONING_KEYS,
     RESULT_ROLES,
-    SHOWN_PARTS,
-    STOP_KEYS,
     STREAMED_CHOICE,
-    THINKING_PARTS,
     WHOLE_CHOICE,
 )
 from sidecar.wire.deltas import extend, joined, plain_text, speaks
+from sidecar.wire.errors import NOTHING_VISIBLE, UNREADABLE_CALL
 from sidecar.wire.fields import Record, Table, prune
-from sidecar.wire.logprobs import says_only
-from sidecar.wire.promotion import Promotion
+from sidecar.wire.parts import Parts
+from sidecar.wire.repeats import cut_repeats
+from sidecar.wire.ruling import Ruling, Shared
+from sidecar.wire.texts import Texts
 
 _REASONING_KEYS = frozenset(REASONING_KEYS)
 
 # An attribute of an enumeration costs as much as a search; these are asked for with every event.
 _PASS, _REWRITE, _DROP = Verdict.PASS, Verdict.REWRITE, Verdict.DROP
-_CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
-
-
-class Ruling(NamedTuple):
-    """What one rule means for one request. ``declared`` are the tools that it declares."""
-
-    policy: Policy
-    vocabulary: Vocabulary
-    declared: Collection[str] = frozenset()
 
 
 class Choice:
     """One choice, delta by delta (:meth:`read`) or as a whole (:meth:`read_whole`)."""
 
-    def __init__(self, ruling: Ruling, stats: Stats) -> None:
+    def __init__(self, ruling: Ruling, shared: Shared) -> None:
         self.finished = False
         self.postponed: str | None = None
         """A finish reason that was held back: an agent's back end may go on after a round of
         tool calls, and a choice has one finish."""
         self.before: list[Record] = []
         """Deltas to be sent before the chunk that was read last."""
-        self._ruling = ruling
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
-        self._stats = stats
-        self._lane = Lane(ruling.vocabulary, ruling.declared)
-        self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, stats)
+        self._stats = shared.stats
+        self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats)
+        self._texts = Texts(ruling, shared, self._calls)
         self._answering = True
         """The current message is the assistant's, not what a tool returned."""
         self._keeps_message = False
@@ -77,22 +59,24 @@ class Choice:
         self._role_hidden = False
         self._announced = False
         """An earlier message of the choice has said its role; to the client there is but one."""
-        self._reasoning_has_field = False
-        self._hid = False
-        self._hid_calls = False
-        """Calls were hidden that stood in the text."""
-        self._visible = False
-        self._promotion = Promotion(wanted=ruling.policy.on_empty is OnEmpty.PROMOTE)
 
     @property
     def lane(self) -> Lane:
         """The lane of the current message."""
-        return self._lane
+        return self._texts.lane
 
     @property
-    def empty(self) -> bool:
+    def fault(self) -> Fault | None:
+        """What is wrong with the choice, now that it is complete."""
+        if self._texts.unreadable:
+            return UNREADABLE_CALL
+        refuses = self._policy.on_empty is OnEmpty.ERROR and self._empty
+        return NOTHING_VISIBLE if refuses else None
+
+    @property
+    def _empty(self) -> bool:
         """Whether nothing that a person or a program could use was left."""
-        return not self._visible and not self._calls.kept
+        return not self._texts.visible and not self._calls.kept
 
     @property
     def repeats(self) -> bool:
@@ -105,15 +89,11 @@ class Choice:
     def passes(self, text: str) -> bool:
         """Whether such an increment passes without a closer look; if so it was taken, if not
         nothing happened."""
-        if not self._lane.passes(text):
-            return False
-        if not self._visible:
-            self._show(text)
-        return True
+        return self._texts.passes(text)
 
     def read_text(self, text: str) -> str:
         """What is visible of such an increment; nothing of it may have to be moved."""
-        return self._judge(self._lane.feed(text))[0]
+        return self._texts.feed(text).visible
 
     def read(self, item: Record) -> Verdict:
         """Judge one streamed choice, in place. DROP: it has nothing left to say."""
@@ -147,9 +127,9 @@ class Choice:
         if isinstance(message, dict):
             changed |= self._read_message(item, message, whole=True)
         self._calls.finish()
-        promoted = self._promoted()
-        if promoted and isinstance(message, dict):
-            extend(message, {"content": promoted})
+        instead = self._instead()
+        if instead and isinstance(message, dict):
+            extend(message, {"content": instead})
             changed = True
         reason = item.get("finish_reason")
         if reason:
@@ -157,12 +137,13 @@ class Choice:
         self.finished = True
         return changed
 
-    def release(self) -> Record:
-        """What is still to be said now that the choice has ended: a delta, empty if nothing."""
+    def release(self, *, complete: bool) -> Record:
+        """What is still to be said now that the choice has ended: a delta, empty if nothing.
+        ``complete``: it did not break off."""
         rest = self._end_message()
-        promoted = self._promoted()
-        if promoted:
-            extend(rest, {"content": promoted})
+        instead = self._instead() if complete else ""
+        if instead:
+            extend(rest, {"content": instead})
         self._announce([rest] if rest else [])
         return rest
 
@@ -194,15 +175,17 @@ class Choice:
         changed |= self._read_role(message)
         if self._answering:
             changed |= self._read_reasoning(message)
-            changed |= self._read_content(message, whole=whole)
             changed |= self._read_calls(message, whole=whole)
-            self._visible = self._visible or any(map(message.get, OTHER_VISIBLE_KEYS))
+            changed |= self._read_content(message, whole=whole)
+            changed |= self._read_refusal(message, whole=whole)
+            if any(map(message.get, OTHER_VISIBLE_KEYS)):
+                self._texts.visible = True
         elif self._keeps_message:
             changed |= self._read_reasoning(message)
             changed |= self._read_calls(message, whole=whole)
         else:
             changed |= self._hide_message(message)
-        return self._read_repeats(item, message, changed) or changed
+        return cut_repeats(item, message, changed=changed, hid=self._texts.hid) or changed
 
     def _read_role(self, message: Record) -> bool:
         role = message.get("role")
@@ -227,21 +210,23 @@ class Choice:
 
     def _renew(self) -> None:
         """What follows is another message, and its calls are other calls."""
-        self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+        self._texts.start_message()
         self._calls.start_message()
 
     def _end_message(self) -> Record:
         self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
-        text, moved = self._judge(self._lane.finish())
+        text, moved = self._texts.finish()
+        refusal, moved_too = self._texts.finish_refusal()
         rest: Record = {}
-        if moved and not self._reasoning_has_field:
-            rest["reasoning_content"] = moved
         if text:
             rest["content"] = text
+        if refusal:
+            rest["refusal"] = refusal
+        self._add_moved(rest, moved + moved_too, whole=False)
         return rest
 
     def _hide_message(self, message: Record) -> bool:
-        self._hid = True
+        self._texts.hid = True
         self._role_hidden |= "role" in message
         self._stats.hide_field(Channel.TOOL_RESULT, len(plain_text(message.get("content"))))
         message.clear()
@@ -254,21 +239,10 @@ class Choice:
         if not said:
             return False
         text = next(filter(None, (plain_text(message[key]) for key in said)), "")
-        if not self._hides_reasoning(text):
+        if not self._texts.hides_reasoning(text):
             return False
         for key in said:
             del message[key]
-        return True
-
-    def _hides_reasoning(self, text: str) -> bool:
-        """Whether reasoning that came in a place of its own is hidden; ``text`` is what it says."""
-        self._reasoning_has_field |= bool(text)
-        self._stats.reasoning_seen |= bool(text)
-        if self._policy.reasoning is not Reasoning.DROP:
-            return False
-        self._hid = True
-        self._stats.hide_field(Channel.REASONING, len(text))
-        self._promotion.keep(text)
         return True
 
     def _read_content(self, message: Record, *, whole: bool) -> bool:
@@ -277,53 +251,43 @@ class Choice:
         visible: Any = content
         moved = ""
         if isinstance(content, list):
-            visible, moved = self._read_parts(content)
-        elif isinstance(content, str):
-            visible, moved = self._judge(self._lane.feed(content))
+            texts = self._texts
+            parts = Parts(texts.feed, texts.hides_reasoning, self._keeps_unknown, self._stats)
+            visible, moved = parts.read(content)
+        elif isinstance(content, str) and content:
+            visible, moved = self._texts.feed(content)
         if whole:
-            rest, moved_rest = self._judge(self._lane.finish())
+            rest, more = self._texts.finish()
             visible = joined(visible, rest)
-            moved += moved_rest
-        if moved and not self._reasoning_has_field:
-            message["reasoning_content"] = (message.get("reasoning_content") or "") + moved
+            moved += more
         if visible != content:
             message["content"] = visible
-            return True
-        return bool(moved) or self._stats.unknown_fields > unknown
+        added = self._add_moved(message, moved, whole=whole)
+        return added or visible != content or self._stats.unknown_fields > unknown
 
-    def _read_parts(self, parts: list[Any]) -> tuple[list[Any], str]:
-        """Content as a list of typed parts, some of which may be reasoning."""
-        kept: list[Any] = []
-        moved = ""
-        for part in parts:
-            if not self._knows_part(part):
-                continue
-            if part["type"] in THINKING_PARTS:
-                if not self._hides_reasoning(plain_text(part)):
-                    kept.append(part)
-                continue
-            text = part.get("text")
-            if isinstance(text, str) and text:
-                visible, more = self._judge(self._lane.feed(text))
-                moved += more
-                if not visible:
-                    continue
-                part = part if visible == text else part | {"text": visible}
-            kept.append(part)
-        return kept, moved
+    def _read_refusal(self, message: Record, *, whole: bool) -> bool:
+        """A refusal is text of the model's too, and has a lane of its own."""
+        refusal = message.get("refusal")
+        if not refusal:
+            return False
+        visible, moved = self._texts.feed_refusal(refusal)
+        if whole:
+            rest, more = self._texts.finish_refusal()
+            visible += rest
+            moved += more
+        if visible != refusal:
+            message["refusal"] = visible
+        return self._add_moved(message, moved, whole=whole) or visible != refusal
 
-    def _knows_part(self, part: Any) -> bool:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str):
-            if kind in THINKING_PARTS:
-                return True
-            if kind in SHOWN_PARTS:
-                self._prune(part, SHOWN_PARTS[kind])
-                return True
-            if self._keeps_unknown:
-                return True
-        self._stats.unknown_fields += 1
-        return False
+    def _add_moved(self, message: Record, reasoning: str, *, whole: bool) -> bool:
+        """What was moved out of the text joins what came in fields. Returns whether anything
+        was."""
+        calls = self._texts.take_calls(whole=whole)
+        if calls:
+            extend(message, {"tool_calls": calls})
+        if reasoning:
+            extend(message, dict.fromkeys(self._policy.reasoning_fields, reasoning))
+        return bool(calls or reasoning)
 
     def _read_calls(self, message: Record, *, whole: bool) -> bool:
         changed = False
@@ -340,62 +304,17 @@ class Choice:
         if function and self._calls.filter_function(function) is None:
             del message["function_call"]
             changed = True
-        self._hid |= changed
+        self._texts.hid |= changed
         return changed
 
-    def _read_repeats(self, item: Record, message: Record, changed: bool) -> bool:
-        """What says the message again may stay only if it says no more than is left of it."""
-        cut = False
-        logprobs, token_ids = item.get("logprobs"), item.get("token_ids")
-        if logprobs or token_ids:
-            content = plain_text(message.get("content"))
-            if logprobs and not says_only(logprobs, content, message.get("refusal") or ""):
-                item["logprobs"] = None
-                cut = True
-            if token_ids and (changed or not content):
-                del item["token_ids"]
-                cut = True
-        if self._hid:
-            for key in STOP_KEYS:
-                if isinstance(item.get(key), str):
-                    item[key] = None
-                    cut = True
-        return cut
-
-    # Text.
-
-    def _judge(self, segments: list[Segment]) -> tuple[str, str]:
-        """The visible text of ``segments``, and what is moved out of it."""
-        if len(segments) == 1 and segments[0].channel is _CONTENT:
-            text = segments[0].text
-            self._show(text)
-            return text, ""
-        visible, moved = [], []
-        for segment in segments:
-            if segment.channel is _CONTENT:
-                visible.append(segment.text)
-                continue
-            self._hid = True
-            self._stats.hide(segment)
-            self._hid_calls = self._hid_calls or segment.channel is Channel.TOOL_CALL
-            if segment.channel is _REASONING:
-                if not self._reasoning_has_field:
-                    self._promotion.keep(segment.text)
-                if self._policy.reasoning is Reasoning.MOVE:
-                    moved.append(segment.text)
-        text = "".join(visible)
-        self._show(text)
-        return text, "".join(moved)
-
-    def _show(self, text: str) -> None:
-        if text and not self._visible:
-            self._stats.visible_seen = True
-            self._visible = bool(text.strip())
-
-    def _promoted(self) -> str:
-        """The hidden reasoning, if it is to be sent because nothing else was."""
-        text = self._promotion.take() if self.empty else ""
-        self._show(text)
+    def _instead(self) -> str:
+        """What is sent because nothing else was, now that the choice is complete."""
+        if not self._empty:
+            return ""
+        wish = self._policy.on_empty
+        self._stats.empty_answers[wish] += 1
+        text = self._policy.empty_text if wish is OnEmpty.TEXT else self._texts.take_promoted()
+        self._texts.show(text)
         return text
 
     # The end.
@@ -405,14 +324,15 @@ class Choice:
         self._calls.finish()
         # A back end that runs the tools itself goes on after a round of them.
         postpones = not self._answering or self._ends_with_hidden_calls(reason)
-        changed = self._set_reason(item, reason) or postpones
         if postpones:
-            self.postponed, item["finish_reason"] = item["finish_reason"], None
             rest = self._end_message()
             self._renew()
         else:
             self.finished = True
-            rest = self.release()
+            rest = self.release(complete=True)
+        changed = self._set_reason(item, reason) or postpones
+        if postpones:
+            self.postponed, item["finish_reason"] = item["finish_reason"], None
         if rest:
             extend(item["delta"], rest)
             self.before.append(item["delta"])
@@ -420,7 +340,7 @@ class Choice:
         return changed or bool(rest)
 
     def _ends_with_hidden_calls(self, reason: str) -> bool:
-        hid = self._hid_calls or bool(self._calls.hidden)
+        hid = self._texts.hid_calls or bool(self._calls.hidden)
         return reason in CALL_FINISHES and hid and not self._calls.kept
 
     def _set_reason(self, item: Record, reason: str) -> bool:
@@ -433,6 +353,9 @@ class Choice:
             and self._policy.finish_reason is FinishReason.REWRITE
         ):
             rewritten = "stop"
+        elif reason == "stop" and self._policy.tool_calls is ToolCalls.MOVE and self._calls.kept:
+            # Models' servers stop with the text; whoever runs the tools looks for the calls.
+            rewritten = "tool_calls"
         item["finish_reason"] = rewritten
         return rewritten != reason
 

@@ -16,9 +16,10 @@ def speaks(delta: Record) -> bool:
 
 
 def extend(delta: Record, rest: Record) -> None:
-    """``delta`` says what ``rest``, texts by key, says too, after its own."""
-    for key, text in rest.items():
-        delta[key] = joined(delta.get(key), text)
+    """``delta`` says what ``rest``, texts and lists of calls by key, says too, after its own."""
+    for key, more in rest.items():
+        said = delta.get(key)
+        delta[key] = [*(said or ()), *more] if isinstance(more, list) else joined(said, more)
 
 
 def joined(content: Any, rest: str) -> Any:

@@ -17,6 +17,14 @@ ERROR_FIELDS: Table = {
 ERROR = Holds(frozenset({dict, str, type(None)}))
 """An ``error`` key may hold an object, or (Ollama) just the message."""
 
+NOTHING_VISIBLE = Fault(
+    "empty_answer", "The model ended its answer without any text that may be shown."
+)
+UNREADABLE_CALL = Fault(
+    "malformed_tool_call",
+    "The model wrote a tool call that cannot be read as its family writes it.",
+)
+
 MAX_MESSAGE = 2048
 """Characters of an upstream error message that are passed on. Developers need "context length
 exceeded"; some servers send the whole prompt after it."""

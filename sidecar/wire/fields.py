@@ -42,6 +42,9 @@ ANY_LIST = Holds(frozenset({list, _NULL}))
 ANY_OBJECT = Holds(frozenset({dict, _NULL}))
 ANY_LIST_OR_TEXT = Holds(frozenset({list, str, _NULL}))
 NUMBERS = Holds(ANY_LIST.types, items=_NUMBERS)
+TEXTS = Holds(ANY_LIST.types, items=_TEXTS)
+NOTHING = Holds(frozenset({_NULL}))
+"""What a key holds that is known to repeat hidden text: dropped, even if unknown keys pass."""
 
 
 def an_object(table: Table) -> Holds:

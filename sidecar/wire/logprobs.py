@@ -6,17 +6,64 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidecar.core.jsontext import as_int
-from sidecar.wire.fields import NUMBER, NUMBERS, TEXT, Record, Table, objects
+from sidecar.wire.fields import (
+    ANY_LIST,
+    NOTHING,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    TEXTS,
+    Record,
+    Table,
+    objects,
+)
 
 _ALTERNATIVE: Table = {"id": NUMBER, "token": TEXT, "logprob": NUMBER, "bytes": NUMBERS}
 _TOKEN: Table = _ALTERNATIVE | {"top_logprobs": objects(_ALTERNATIVE)}
-LOGPROBS: Table = {"content": objects(_TOKEN), "refusal": objects(_TOKEN)}
+LOGPROBS: Table = {
+    "content": objects(_TOKEN),
+    "refusal": objects(_TOKEN),
+    "tokens": NOTHING,  # MLX writes a chat's as a legacy completion's, with numbers for tokens.
+    "top_logprobs": NOTHING,
+}
 """``choices[].logprobs`` (OpenAI API reference, "Chat completion chunk")."""
+
+_SIDE_BY_SIDE: Table = {
+    "tokens": TEXTS,
+    "token_logprobs": NUMBERS,
+    "top_logprobs": ANY_LIST,
+    "text_offset": NUMBERS,
+}
+TEXT_LOGPROBS: Table = LOGPROBS | _SIDE_BY_SIDE
+"""Those of a legacy completion: lists side by side (OpenAI API reference, "Completion"), or, from
+llama.cpp, what a chat has."""
 
 
 def says_only(logprobs: Record, content: str, refusal: str) -> bool:
-    """Whether the tokens of ``logprobs`` spell ``content`` and ``refusal``, and nothing else."""
+    """Whether the tokens of ``logprobs`` spell ``content`` and ``refusal``, and nothing else.
+
+    The alternatives of a visible token do not matter: they were never generated, so they are no
+    part of a hidden text, though one of them may be a marker.
+    """
     return _spells(logprobs.get("content"), content) and _spells(logprobs.get("refusal"), refusal)
+
+
+def text_says_only(logprobs: Record, text: str) -> bool:
+    """The same for a legacy completion's, and ``text``."""
+    tokens = logprobs.get("tokens") or []
+    if not all(len(logprobs.get(key) or tokens) == len(tokens) for key in _SIDE_BY_SIDE):
+        return False
+    if not all(map(_are_alternatives, logprobs.get("top_logprobs") or ())):
+        return False
+    spelled = "".join(token or "" for token in tokens)
+    return (not tokens or spelled == text != "") and says_only(logprobs, text, "")
+
+
+def _are_alternatives(value: Any) -> bool:
+    """Whether it is the log-probability of each token that might have stood there."""
+    if not isinstance(value, dict):
+        return value is None
+    return all(type(number) in NUMBER.types for number in value.values())
 
 
 def _spells(tokens: list[Record] | None, text: str) -> bool:

@@ -11,7 +11,6 @@ import re
 
 from sidecar.core.jsontext import dump
 
-_KEY = b'"content":'
 # What cannot stand in a JSON string as it is (RFC 8259, 7); an escape must be parsed.
 _NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')
 
@@ -26,17 +25,18 @@ class Template:
         self._end = end
 
     @classmethod
-    def of(cls, data: bytes, text: str) -> Template | None:
-        """The template of an event whose one ``content`` is ``text``; None if it has none.
+    def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
+        """The template of an event whose one ``key`` is ``text``; None if it has none.
 
         ``data`` must be what a compact dump of its value writes. Then these bytes cannot stand
         inside a string of it, where quotes are escaped: they are the key and its value.
         """
-        said = _KEY + dump(text, exact=False)
+        before = b'"%b":' % key.encode()
+        said = before + dump(text, exact=False)
         if data.count(said) != 1:
             return None
         start, _, end = data.partition(said)
-        return cls(start + _KEY + b'"', b'"' + end)
+        return cls(start + before + b'"', b'"' + end)
 
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""

@@ -17,7 +17,7 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import load_catalogue
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.ruling import Ruling
 from tests.bench import workloads
 from tests.bench.workloads import DONE_EVENT, Workload
 

@@ -30,7 +30,7 @@ def test_there_are_formats_in_every_group_and_each_has_examples() -> None:
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_each_channel_is_as_the_example_says(case: Case) -> None:
     example = case.example
-    found = segments(Lane(case.vocabulary), [example.text])
+    found = segments(case.lane(), [example.text])
     assert {channel: channel_text(found, channel) for channel in SAID} == {
         Channel.CONTENT: example.visible,
         Channel.REASONING: example.reasoning,
@@ -42,10 +42,10 @@ def test_each_channel_is_as_the_example_says(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_the_segments_are_the_same_in_every_cut_and_are_the_text_in_order(case: Case) -> None:
     text = case.example.text
-    whole = segments(Lane(case.vocabulary), [text])
+    whole = segments(case.lane(), [text])
     assert "".join(segment.text for segment in whole) == text
     for pieces in every_way(text):
-        assert segments(Lane(case.vocabulary), pieces) == whole, pieces
+        assert segments(case.lane(), pieces) == whole, pieces
 
 
 WITH_TOOLS = [case for case in CASES if case.example.tools and len(case.formats) == 1]

@@ -76,14 +76,14 @@ def test_a_value_that_never_ends_stays_hidden(call: str) -> None:
 
 
 def test_the_body_is_read_once_and_no_position_twice() -> None:
-    body, text = JsonBody(ends_with_value=True), '{"a": "b\\"", "c": [1, 2]}'
+    body, text = JsonBody(Body.JSON, closes=False), '{"a": "b\\"", "c": [1, 2]}'
     stops = re.compile('["{}\\[\\]]')
     position, seen = 0, []
-    while (position := body.seek(text, position, stops)) < len(text):
+    while (position := body.seek(text, position, stops, None)) < len(text):
         seen.append(position)
         if body.take(text[position]):
             break
         position += 1
     assert seen == sorted(set(seen))
     assert position == len(text) - 1
-    assert repr(body) == "<JsonBody after the JSON value depth=0>"
+    assert repr(body) == "<JsonBody after the value depth=0>"

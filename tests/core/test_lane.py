@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import At, Body, Format, Region, ToolName
-from sidecar.core.lane import MAX_SPACE, MAX_WITHHELD, Lane
-from sidecar.core.policy import Policy, Reasoning, StartsIn, ToolCalls, Unclosed
+from sidecar.core.lane import MAX_WITHHELD, Lane
+from sidecar.core.policy import Policy, Reasoning, ToolCalls, Unclosed
+from sidecar.core.seam import MAX_SPACE
 from sidecar.core.vocabulary import Vocabulary
 from tests.cuts import every_way, units
 from tests.promises import CATALOGUE, channel_text, literals, segments
@@ -39,14 +40,19 @@ def lane(*formats: Format, declared: frozenset[str] = frozenset(), **wishes: obj
 
 
 def visible(
-    text: str, *formats: Format, declared: frozenset[str] = frozenset(), **wishes: object
+    text: str,
+    *formats: Format,
+    declared: frozenset[str] = frozenset(),
+    in_reasoning: bool = False,
+    **wishes: object,
 ) -> str:
     """The visible text, which is the same in every cut."""
     vocabulary = Vocabulary(formats or (T, C), Policy(**wishes))  # type: ignore[arg-type]
-    found = segments(Lane(vocabulary, declared), [text])
+    start = vocabulary.start_in_reasoning if in_reasoning else vocabulary.start
+    found = segments(Lane(vocabulary, declared, start), [text])
     assert sorted("".join(segment.text for segment in found)) == sorted(text)
     for pieces in every_way(text, random_cuts=4):
-        assert segments(Lane(vocabulary, declared), pieces) == found, pieces
+        assert segments(Lane(vocabulary, declared, start), pieces) == found, pieces
     return channel_text(found, Channel.CONTENT)
 
 
@@ -74,7 +80,7 @@ STEPS = [
     [
         ("A\n<t>x", [("content", "A\n"), ("markup", "<t>"), ("reasoning", "x")], ""),
         ("</t>\n", [("markup", "</t>")], "\n"),
-        ("\nB", [("separator", "\n"), ("content", "\n"), ("content", "B")], ""),
+        ("\nB", [("separator", "\n"), ("content", "\nB")], ""),
     ],
     [
         ("<c>{}</c>", [("markup", "<c>"), ("tool_call", "{}"), ("markup", "</c>")], ""),
@@ -107,7 +113,7 @@ def test_plain_text_comes_back_as_the_very_segment_it_was() -> None:
     running.feed("Hello")
     for text in [" world", ", and on", "\nnext line\n", "a`b` c"]:
         (segment,) = running.feed(text)
-        assert segment == (Channel.CONTENT, text, "")
+        assert segment == Segment(Channel.CONTENT, text, "")
 
 
 def test_an_empty_piece_says_nothing() -> None:
@@ -123,11 +129,13 @@ def test_what_is_held_at_the_end_is_released_and_a_lane_finishes_once() -> None:
 
 def test_repr_says_where_the_lane_is() -> None:
     running = lane()
-    assert repr(running) == "<Lane in content, edge start, holds 0>"
+    assert repr(running) == "<Lane in content, nothing came before, holds 0>"
     running.feed("<t>x</")
-    assert repr(running) == "<Lane in t.block, edge leading, holds 2>"
+    assert repr(running) == "<Lane in t.block, only removed text came before, holds 2>"
     running.feed("t>A<t>x</t>  ")
-    assert repr(running) == "<Lane in content, edge removed, holds 2>"
+    assert (
+        repr(running) == "<Lane in content, visible text came before, then removed text, holds 2>"
+    )
 
 
 # What is held is no more than promise 3 allows.
@@ -276,16 +284,16 @@ def test_a_removed_marker_may_leave_a_marker_which_is_text_as_there_is_one_pass(
 
 
 def test_an_answer_that_starts_in_reasoning_is_hidden_up_to_any_close_marker() -> None:
-    assert visible("a</t>\nB", starts_in=StartsIn.REASONING) == "B"
-    assert visible("<t>a</t>B", starts_in=StartsIn.REASONING) == "B"
-    assert visible("a", starts_in=StartsIn.REASONING) == ""
-    assert visible("a<c>{}</c>B", starts_in=StartsIn.REASONING) == "B"
+    assert visible("a</t>\nB", in_reasoning=True) == "B"
+    assert visible("<t>a</t>B", in_reasoning=True) == "B"
+    assert visible("a", in_reasoning=True) == ""
+    assert visible("a<c>{}</c>B", in_reasoning=True) == "B"
 
 
 def test_a_prompt_that_opened_a_react_thought_ends_with_the_answer_beside_any_format() -> None:
     formats = CATALOGUE.resolve(["all", "react"])
     text = " I know.\nFinal Answer: 4"
-    assert visible(text, *formats, starts_in=StartsIn.REASONING) == "4"
+    assert visible(text, *formats, in_reasoning=True) == "4"
 
 
 # Where a marker counts.

@@ -64,14 +64,14 @@ def test_a_match_ends_where_the_marker_ends() -> None:
 
 
 def test_stops_are_the_first_characters_and_those_of_quotes_if_asked() -> None:
-    assert MarkerSet(markers("<a>", "[B]")).stops.findall("a<a[B`~\n") == ["<", "["]
-    assert MarkerSet(markers("<a>"), quotes=True).stops.findall("<a`~\n") == ["<", "`", "~", "\n"]
-    assert MarkerSet(markers("<a>")).json_stops.findall('<{"x":[1]}') == list('<{""[]}')
+    assert MarkerSet(markers("<a>", "[B]")).stops.findall("a<a>[B]`~\n") == ["<", "["]
+    assert MarkerSet(markers("<a>"), quotes=True).stops.findall("<a>`~\n") == ["<", "`", "~", "\n"]
+    assert MarkerSet(markers("<a>")).body_stops.findall('<{"x":[1]}') == list('<{""[]}')
 
 
-def test_a_first_character_stops_where_the_second_follows_or_may_yet_follow() -> None:
+def test_a_first_character_stops_where_a_marker_follows_or_may_yet_follow() -> None:
     stops = MarkerSet(markers("<a>", "<b>", "|")).stops
-    assert [found.start() for found in stops.finditer("<c<a<<b|<")] == [2, 5, 7, 8]
+    assert [found.start() for found in stops.finditer("<c<a><<b>|<a")] == [2, 6, 9, 10]
 
 
 @pytest.mark.parametrize("literal", ["]x", "^x", "\\x", "-x", ".x"])

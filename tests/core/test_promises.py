@@ -20,7 +20,7 @@ from sidecar.core.lane import Lane
 from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.ruling import Ruling
 from tests.cuts import EXHAUSTIVE, at_random, every_way, two_way, units
 from tests.promises import (
     CATALOGUE,
@@ -51,7 +51,7 @@ per_case = pytest.mark.parametrize("case", CASES, ids=name)
 def with_secrets(case: Case) -> Iterator[str]:
     """The example's text with the secret in each of its hidden stretches, one at a time."""
     text, position = case.example.text, 0
-    for segment in segments(Lane(case.vocabulary), [text]):
+    for segment in segments(case.lane(), [text]):
         if segment.channel in HIDDEN:
             letters = [i for i, c in enumerate(segment.text) if c.isascii() and c.isalpha()]
             if letters:

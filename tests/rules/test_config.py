@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.policy import Mode, Policy, Reasoning, ToolCalls, ToolResults
+from sidecar.core.policy import Mode, OnEmpty, Policy, Reasoning, ToolCalls, ToolResults
 from sidecar.errors import ConfigError
 from sidecar.rules.config import (
     BUILT_IN_RULES,
@@ -61,7 +61,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         listen=Address("127.0.0.1", 8080),
         admin=Address("127.0.0.1", 9090),
         upstream=Upstream("http://127.0.0.1:8000/v1", None, Timeouts(5.0, 300.0, 300.0)),
-        limits=Limits(request_body=32 * 1024 * 1024, event=8 * 1024 * 1024),
+        limits=Limits(32 * 1024 * 1024, event=8 * 1024 * 1024, promoted=64 * 1024),
         rules=BUILT_IN_RULES,
         paths=(),
         response_headers=(),
@@ -111,7 +111,7 @@ upstream:
   base_url: https://api.example.com/openai/v1/
   api_key: sk-1
   timeouts: {connect: 300ms, first_byte: 2m, idle: 1.5h}
-limits: {request_body: 1GiB, event: 1024}
+limits: {request_body: 1GiB, event: 1024, promoted: 2KiB}
 paths: ["/metrics", "/slots/*"]
 response_headers: [X-Vendor-Cost]
 rules:
@@ -123,14 +123,17 @@ rules:
       tools: absent
     formats: [think, reasoning]
     reasoning: keep
+    reasoning_fields: [reasoning, reasoning_content]
     tool_calls: keep
     tool_results: keep
     starts_in: reasoning
     unclosed: show
     quoted: drop
-    on_empty: promote
+    on_empty: {text: Sorry.}
     finish_reason: keep
     unknown_fields: pass
+    case_insensitive: true
+    attributes: true
     mode: observe
   - match: {model: x}
 """
@@ -139,7 +142,7 @@ rules:
     assert config.upstream == Upstream(
         "https://api.example.com/openai/v1", "sk-1", Timeouts(0.3, 120.0, 5400.0)
     )
-    assert config.limits == Limits(request_body=1024**3, event=1024)
+    assert config.limits == Limits(request_body=1024**3, event=1024, promoted=2048)
     assert config.paths == ("/metrics", "/slots/*")
     assert config.response_headers == ("x-vendor-cost",)
     first, second = config.rules
@@ -147,7 +150,9 @@ rules:
     assert first.match == Match(
         ("gpt-*", "qwen?"), "/v1/*", (("x-client", "agent*"),), Tools.ABSENT
     )
-    assert all(getattr(first.policy, f.name) is not f.default for f in fields(Policy))
+    assert all(getattr(first.policy, f.name) != f.default for f in fields(Policy))
+    assert (first.policy.on_empty, first.policy.empty_text) == (OnEmpty.TEXT, "Sorry.")
+    assert first.policy.reasoning_fields == ("reasoning", "reasoning_content")
     assert first.policy.mode is Mode.OBSERVE
     assert second == RuleSpec("rule-2", Match(model=("x",)), ("all",), Policy())
 
@@ -181,9 +186,12 @@ DURATION = "expected a duration with its unit, such as 300ms, 5s, 2m or 1h"
 SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = "'version', 'listen', 'admin', 'upstream', 'limits', 'rules', 'paths' or 'response_headers'"
+EMPTY = "expected 'allow', 'promote', 'error' or {text: …}"
+TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
-    "'name', 'match', 'formats', 'reasoning', 'tool_calls', 'tool_results', 'starts_in', "
-    "'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields' or 'mode'"
+    "'name', 'match', 'formats', 'reasoning', 'reasoning_fields', 'tool_calls', 'tool_results', "
+    "'starts_in', 'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields', "
+    "'case_insensitive', 'attributes' or 'mode'"
 )
 
 
@@ -209,8 +217,9 @@ RULE_KEYS = (
         ("limits: {event: -1}", f"2:17: limits.event: found -1, {SIZE}"),
         ("limits: {event: true}", f"2:17: limits.event: found true, {SIZE}"),
         ("limits: {event: 1.5GiB}", f"2:17: limits.event: found '1.5GiB', {SIZE}"),
-        ("limits: {evnt: 1}", "2:10: limits.evnt: unknown key, expected 'request_body' or 'event'"
-         "; did you mean 'event'?"),
+        ("limits: {evnt: 1}", "2:10: limits.evnt: unknown key, expected 'request_body', 'event' "
+         "or 'promoted'; did you mean 'event'?"),
+        ("limits: {promoted: 0}", f"2:20: limits.promoted: found 0, {SIZE}"),
         ("path: [/x]", f"2:1: path: unknown key, expected {KEYS}; did you mean 'paths'?"),
         ("zzz: 1", f"2:1: zzz: unknown key, expected {KEYS}"),
         ("paths: [metrics]", "2:9: paths.0: found 'metrics', expected a path that begins with /"),
@@ -224,11 +233,37 @@ RULE_KEYS = (
         ("rules:\n- reasoning: strip", "3:14: rules.0.reasoning: found 'strip', expected 'drop', "
          "'keep' or 'move'; did you mean 'drop'?"),
         ("rules:\n- tool_calls: on", "3:15: rules.0.tool_calls: found 'on', expected 'drop', "
-         "'keep' or 'declared'"),
+         "'keep', 'declared' or 'move'"),
         ("rules:\n- mode: true", "3:9: rules.0.mode: found true, expected 'enforce' or 'observe'"),
         ("rules:\n- mode:", "3:3: rules.0.mode: found nothing, expected 'enforce' or 'observe'"),
         ("rules:\n- resoning: drop", f"3:3: rules.0.resoning: unknown key, expected {RULE_KEYS}; "
          "did you mean 'reasoning'?"),
+        ("rules:\n- starts_in: reason", "3:14: rules.0.starts_in: found 'reason', expected 'auto', "
+         "'content' or 'reasoning'; did you mean 'reasoning'?"),
+        ("rules:\n- on_empty: {txt: x}", f"3:13: rules.0.on_empty: found a mapping, {EMPTY}"),
+        ("rules:\n- on_empty: {text: x, also: y}", "3:13: rules.0.on_empty: found a mapping, "
+         f"{EMPTY}"),
+        ("rules:\n- on_empty: text", f"3:13: rules.0.on_empty: found 'text', {EMPTY}"),
+        ("rules:\n- on_empty: promot", f"3:13: rules.0.on_empty: found 'promot', {EMPTY}; did you "
+         "mean 'promote'?"),
+        ("rules:\n- on_empty:", f"3:3: rules.0.on_empty: found nothing, {EMPTY}"),
+        ("rules:\n- on_empty: [allow]", f"3:13: rules.0.on_empty: found a list, {EMPTY}"),
+        ("rules:\n- on_empty: {text: 5}", f"3:13: rules.0.on_empty: found a mapping, {TEXT}"),
+        ("rules:\n- on_empty: {text: ' '}", f"3:13: rules.0.on_empty: found a mapping, {TEXT}"),
+        (f"rules:\n- on_empty: {{text: {'x' * 4097}}}", "3:13: rules.0.on_empty: found a mapping, "
+         f"{TEXT}"),
+        ("rules:\n- attributes: yes", "3:15: rules.0.attributes: found 'yes', expected true or "
+         "false"),
+        ("rules:\n- case_insensitive: 1", "3:21: rules.0.case_insensitive: found 1, expected true "
+         "or false"),
+        ("rules:\n- reasoning_fields: []", "3:21: rules.0.reasoning_fields: found an empty list, "
+         "expected at least one entry"),
+        ("rules:\n- reasoning_fields: reasoning", "3:21: rules.0.reasoning_fields: found "
+         "'reasoning', expected a list"),
+        ("rules:\n- reasoning_fields: [reasonng]", "3:22: rules.0.reasoning_fields.0: found "
+         "'reasonng', expected 'reasoning_content' or 'reasoning'; did you mean 'reasoning'?"),
+        ("rules:\n- reasoning_fields: [reasoning, reasoning]", "3:21: rules.0.reasoning_fields: "
+         "found a field twice, expected each once"),
         ("rules:\n- name: My Rule", "3:9: rules.0.name: found 'My Rule', expected up to 63 "
          "lower-case letters, digits and hyphens, no hyphen first"),
         ("rules:\n- name: 5", "3:9: rules.0.name: found 5, expected text; write it in quotes"),

@@ -10,11 +10,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from sidecar.core.policy import Policy
 from sidecar.rules.config import (
     Address,
     Config,
@@ -421,6 +420,7 @@ def configured(
     idle: float = 300.0,
     request_limit: int | None = None,
     event_limit: int | None = None,
+    promoted: int | None = None,
     paths: tuple[str, ...] = (),
     response_headers: tuple[str, ...] = (),
 ) -> Config:
@@ -434,7 +434,9 @@ def configured(
             config.upstream, api_key=api_key, timeouts=Timeouts(connect, first_byte, idle)
         ),
         limits=Limits(
-            request_limit or config.limits.request_body, event_limit or config.limits.event
+            request_limit or config.limits.request_body,
+            event_limit or config.limits.event,
+            promoted or config.limits.promoted,
         ),
         rules=config.rules if rules is None else tuple(rules),
         paths=paths,
@@ -450,6 +452,4 @@ def rule(
     **wishes: Any,
 ) -> RuleSpec:
     """A rule; ``wishes`` are those of its policy, as a file has them."""
-    section = RuleSection(**wishes)
-    policy = Policy(**{wish.name: getattr(section, wish.name) for wish in fields(Policy)})
-    return RuleSpec(name, match or Match(), tuple(formats), policy)
+    return RuleSpec(name, match or Match(), tuple(formats), RuleSection(**wishes).policy)

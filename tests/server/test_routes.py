@@ -85,6 +85,28 @@ CHAT_IN_DISGUISE = [
 ]
 
 
+COMPLETIONS_IN_DISGUISE = [
+    "/v1/completions/",
+    "/v1/Completions",
+    "/v1/completion%73",
+    "/v1/completions;x=1",
+    "/v1;a/completions",
+    "/v1/./completions",
+    "/v1/models/../completions",
+    "/v1//completions",
+    "/v1/%2e/completions",
+    "/v1/v1/completions",
+    "/completions",
+    "/v1/engines/m/completions",
+    "/openai/deployments/m/completions",
+    "http://sidecar/v1/completions",
+    "/v1/completions%20",
+    "/v1/completions%3f",
+    "/v1/completions%23",
+    "/v1/completions%00",
+]
+
+
 @pytest.mark.parametrize("target", REFUSED)
 async def test_what_is_not_api_is_refused(target: str) -> None:
     """404 with an error object, and not a byte upstream."""
@@ -98,8 +120,8 @@ async def test_what_is_not_api_is_refused(target: str) -> None:
     assert answer.head.one("Server") == "sidecar"
 
 
-@pytest.mark.parametrize("target", CHAT_IN_DISGUISE)
-async def test_the_chat_endpoint_has_one_name(target: str) -> None:
+@pytest.mark.parametrize("target", CHAT_IN_DISGUISE + COMPLETIONS_IN_DISGUISE)
+async def test_what_is_filtered_has_one_name(target: str) -> None:
     """A spelling that another server may take for it is not forwarded unfiltered."""
     async with proxied() as rig:
         rig.upstream.reply(response("200 OK", body=b'"LEAK"'))
@@ -109,9 +131,9 @@ async def test_the_chat_endpoint_has_one_name(target: str) -> None:
     assert answer.error["code"] == "not_found"
 
 
-@pytest.mark.parametrize("target", CHAT_IN_DISGUISE)
-async def test_the_chat_endpoint_has_one_name_though_all_paths_are_listed(target: str) -> None:
-    """A configuration that forwards everything does not forward chat past its rules."""
+@pytest.mark.parametrize("target", CHAT_IN_DISGUISE + COMPLETIONS_IN_DISGUISE)
+async def test_what_is_filtered_has_one_name_though_all_paths_are_listed(target: str) -> None:
+    """A configuration that forwards everything does not forward it past its rules."""
     async with proxied(paths=("/*", "*")) as rig:
         rig.upstream.reply(response("200 OK", body=b'"LEAK"'))
         answer = await rig.ask(chat(path=target))

@@ -13,7 +13,7 @@ import yaml
 from sidecar.core.policy import Policy, Reasoning, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.ruling import Ruling
 from tests.promises import CATALOGUE, run
 
 FOLDER = Path(__file__).resolve().parent.parent / "transcripts"

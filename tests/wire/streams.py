@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,12 @@ from sidecar.core.document import filter_document
 from sidecar.core.policy import Policy, Reasoning, ToolCalls
 from sidecar.core.stats import Stats
 from sidecar.core.stream import Fault, StreamFilter
-from sidecar.core.vocabulary import Vocabulary
+from sidecar.rules.catalogue import Catalogue
+from sidecar.rules.config import RuleSpec
+from sidecar.rules.match import Match
+from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.promotion import MAX_PROMOTED
 from tests.promises import CATALOGUE, LIMIT
 
 Json = dict[str, Any]
@@ -71,15 +74,26 @@ def calls(*deltas: Json, finish: str | None = None, **more: Any) -> Json:
     return chunk({"tool_calls": list(deltas)}, finish, **more)
 
 
+THINK = replace(CATALOGUE.formats["think"], opened_by_prompt=("thinker-*",))
+_CATALOGUE = Catalogue({**CATALOGUE.formats, "think": THINK})
+
+
 @cache
-def _vocabulary(formats: tuple[str, ...], policy: Policy) -> Vocabulary:
-    return Vocabulary(CATALOGUE.resolve(formats), policy)
+def _rule(policy: Policy, promoted: int) -> Rule:
+    spec = RuleSpec("only", Match(), ("all",), policy)
+    return RuleSet([spec], _CATALOGUE, promoted=promoted).rules[0]
 
 
-def chat(policy: Policy | None = None, declared: Iterable[str] = ()) -> Chat:
-    """A fresh wire, with all the formats that are safe together."""
-    policy = policy or Policy()
-    return Chat(Ruling(policy, _vocabulary(("all",), policy), frozenset(declared)))
+def chat(
+    policy: Policy | None = None,
+    declared: Iterable[str] = (),
+    *,
+    model: str = "m",
+    promoted: int = MAX_PROMOTED,
+) -> Chat:
+    """A fresh wire, with all the formats that are safe together. The prompt of ``thinker-1`` opens
+    the reasoning."""
+    return Chat(_rule(policy or Policy(), promoted).ruling(dict.fromkeys(declared), model=model))
 
 
 @dataclass
@@ -203,22 +217,28 @@ def send(
     fault: Fault | None = None,
     done: bool = True,
     spaces: bool = False,
+    **more: Any,
 ) -> Left:
-    """The stream of these chunks, through the filter. ``spaces``: as Python's ``json`` writes."""
+    """The stream of these chunks, through the filter. ``spaces``: as Python's ``json`` writes;
+    ``more`` is for :func:`chat`."""
     write = spaced if spaces else compact
     sent = [each if isinstance(each, bytes) else sse(write(each)) for each in chunks]
-    wire = chat(policy, declared)
+    wire = chat(policy, declared, **more)
     stream = StreamFilter(wire, limit=LIMIT)
     out = stream.feed(b"".join([*sent, DONE] if done else sent))
     return Left(out + stream.finish(fault), wire.stats)
 
 
 def document(
-    *choices_: Json, policy: Policy | None = None, declared: Iterable[str] = (), **more: Any
+    *choices_: Json,
+    policy: Policy | None = None,
+    declared: Iterable[str] = (),
+    model: str = "m",
+    **more: Any,
 ) -> tuple[Json, Stats]:
-    """A whole answer of these choices, through the filter."""
+    """A whole answer of these choices, through the filter; ``more`` are keys of it."""
     body = ENVELOPE | {"object": "chat.completion", "choices": list(choices_)} | more
-    wire = chat(policy, declared)
+    wire = chat(policy, declared, model=model)
     left: Json = json.loads(filter_document(compact(body).encode(), wire))
     return left, wire.stats
 

@@ -18,18 +18,25 @@ from sidecar.core.policy import (
     ToolResults,
     Unclosed,
 )
+from sidecar.core.stream import StreamFilter
+from tests.cuts import every_way
+from tests.promises import LIMIT
 from tests.wire.streams import (
     AGENT,
     DIED,
+    DONE,
     ENVELOPE,
     ROLE,
     STOP,
     Json,
     call,
     calls,
+    chat,
+    choices,
     chunk,
     compact,
     document,
+    payloads,
     plain,
     send,
     spaced,
@@ -477,6 +484,32 @@ def test_reasoning_is_moved_into_a_field_that_is_null() -> None:
     assert left.choice().reasoning == "because"
 
 
+FIELDS = [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")]
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids="+".join)
+def test_reasoning_is_moved_to_the_fields_that_the_rule_names(fields: tuple[str, ...]) -> None:
+    policy = Policy(reasoning=Reasoning.MOVE, reasoning_fields=fields)
+    for pieces in every_way("<think>be <b</think>Hi"):
+        left = send(ROLE, *(chunk({"content": p}) for p in pieces), STOP, policy=policy)
+        assert left.choice().text == "Hi"
+        for key in ("reasoning", "reasoning_content"):
+            said = "".join(delta.get(key) or "" for delta in left.choice().deltas)
+            assert said == ("be <b" if key in fields else "")
+    message: Json = {"role": "assistant", "content": "<think>be"} | dict.fromkeys(fields)
+    body, _ = document(whole(message), policy=policy)
+    left_message = {"role": "assistant", "content": ""} | dict.fromkeys(fields, "be")
+    assert body["choices"][0]["message"] == left_message
+
+
+def test_calls_in_fields_of_their_own_stay_where_calls_are_moved() -> None:
+    move = Policy(tool_calls=ToolCalls.MOVE)
+    sent = [A_CALL, chunk({"function_call": {"name": "f", "arguments": ""}})]
+    left = send(ROLE, *sent, chunk({}, "tool_calls"), policy=move)
+    assert left.events[1:3] == [sse(compact(value)) for value in sent]
+    assert left.choice().finishes == ["tool_calls"]
+
+
 # on_empty
 
 ALL_HIDDEN: list[list[Json]] = [
@@ -532,12 +565,100 @@ def test_an_answer_of_which_nothing_is_left_may_be_an_error(sent: list[Json]) ->
     assert body["error"]["code"] == stats.error == "empty_answer"
 
 
-@pytest.mark.parametrize("wish", [OnEmpty.PROMOTE, OnEmpty.ERROR])
+SORRY = Policy(on_empty=OnEmpty.TEXT, empty_text='Sorry: no "answer".')
+
+
+@per_hidden
+def test_an_answer_of_which_nothing_is_left_may_be_a_text_of_the_operators(
+    sent: list[Json],
+) -> None:
+    left = send(ROLE, *sent, STOP, policy=SORRY)
+    assert left.choice().text.strip() == SORRY.empty_text
+    assert left.choice().finishes == ["stop"]
+    body, _ = document(whole(as_message(sent)), policy=SORRY)
+    assert plain(body["choices"][0]["message"]["content"]).strip() == SORRY.empty_text
+
+
+def test_the_text_comes_once_and_before_the_finish_whatever_the_cut() -> None:
+    sent = b"".join(sse(compact(c)) for c in (ROLE, chunk({"content": "<think>hm"}), STOP)) + DONE
+    for cut in every_way(sent, random_cuts=2):
+        stream = StreamFilter(chat(SORRY), limit=LIMIT)
+        out = b"".join(map(stream.feed, cut)) + stream.finish()
+        *_, said, finish = choices(payloads(out))[0].deltas
+        assert (said, finish) == ({"content": SORRY.empty_text}, {})
+
+
+def test_a_round_of_hidden_calls_that_nothing_follows_is_an_empty_answer() -> None:
+    left = send(ROLE, A_CALL, chunk({}, "tool_calls"), policy=SORRY)
+    assert left.choice().text == SORRY.empty_text
+    assert left.choice().finishes == ["stop"]
+    assert left.stats.empty_answers == {OnEmpty.TEXT: 1}
+
+
+@pytest.mark.parametrize("policy", [SORRY, Policy(on_empty=OnEmpty.PROMOTE)])
+def test_an_answer_that_breaks_off_is_an_error_and_not_an_empty_one(policy: Policy) -> None:
+    begun = [ROLE, chunk({"content": "<think>hm"})]
+    for left in (
+        send(*begun, policy=policy, done=False),
+        send(*begun, policy=policy, done=False, fault=DIED),
+        send(*begun, {"error": {"message": "no"}}, policy=policy),
+        send(ROLE, A_CALL, chunk({}, "tool_calls"), policy=policy, done=False, fault=DIED),
+    ):
+        assert left.error is not None
+        assert left.choice().text == ""
+        assert not left.stats.empty_answers
+
+
+@pytest.mark.parametrize("wish", OnEmpty)
+def test_every_empty_answer_is_counted_by_what_was_done_about_it(wish: OnEmpty) -> None:
+    policy = Policy(on_empty=wish, empty_text="Sorry")
+    left = send(ROLE, chunk({"reasoning": "because"}), STOP, policy=policy)
+    assert left.stats.empty_answers == {wish: 1}
+    _, stats = document(whole({"role": "assistant", "reasoning": "because"}), policy=policy)
+    assert stats.empty_answers == {wish: 1}
+    assert not send(ROLE, chunk({"content": "Hi"}), STOP, policy=policy).stats.empty_answers
+
+
+PROMOTE = Policy(on_empty=OnEmpty.PROMOTE)
+
+
+@pytest.mark.parametrize(
+    ("size", "promoted"), [(1, "a"), (2, "a"), (3, "aé"), (6, "aé"), (7, "aé🤔"), (99, "aé🤔b")]
+)
+def test_what_is_promoted_has_a_size_in_bytes_and_whole_characters(
+    size: int, promoted: str
+) -> None:
+    for pieces in every_way("aé🤔b"):
+        said = [chunk({"reasoning": piece}) for piece in pieces]
+        assert send(ROLE, *said, STOP, policy=PROMOTE, promoted=size).choice().text == promoted
+
+
+def test_half_a_surrogate_pair_is_promoted_too() -> None:
+    halves = [
+        sse(compact(chunk({"reasoning": "K"})).replace("K", h)) for h in ("\\ud83e", "\\udd14")
+    ]
+    assert send(ROLE, *halves, STOP, policy=PROMOTE).choice().text == "🤔"
+
+
+def test_the_choices_of_a_stream_share_the_room_for_what_is_promoted() -> None:
+    left = send(
+        chunk({"role": "assistant", "reasoning": "aaaa"}),
+        chunk({"role": "assistant", "reasoning": "bbbb"}, index=1),
+        chunk({"reasoning": "cccc"}),
+        STOP,
+        chunk({}, "stop", index=1),
+        policy=PROMOTE,
+        promoted=6,
+    )
+    assert (left.choice(0).text, left.choice(1).text) == ("aaaa", "bb")
+
+
+@pytest.mark.parametrize("wish", [OnEmpty.PROMOTE, OnEmpty.TEXT, OnEmpty.ERROR])
 @pytest.mark.parametrize(
     "said", [{"content": "Hi"}, {"refusal": "No."}, {"images": [{"url": "x"}]}]
 )
 def test_an_answer_of_which_something_is_left_is_what_it_is(wish: OnEmpty, said: Json) -> None:
-    policy = Policy(on_empty=wish)
+    policy = Policy(on_empty=wish, empty_text="because")
     left = send(ROLE, chunk({"reasoning": "because"}), chunk(said), STOP, policy=policy)
     assert left.error is None
     assert "because" not in left.raw.decode()

@@ -11,7 +11,7 @@ from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, Unclosed
 from sidecar.core.stream import Reading, StreamFilter
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
-from sidecar.wire.choice import Ruling
+from sidecar.wire.ruling import Ruling
 from sidecar.wire.template import Template
 from tests.cuts import at_random
 from tests.promises import CATALOGUE, LIMIT, Case, cases, name, stream

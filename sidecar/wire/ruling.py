@@ -1,0 +1,43 @@
+"""What one rule means for one request, and what the choices of its answer share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sidecar.core.policy import Policy
+from sidecar.core.stats import Stats
+from sidecar.core.vocabulary import Opening, Vocabulary
+from sidecar.wire.moved import call_ids
+from sidecar.wire.promotion import MAX_PROMOTED, Room
+
+
+class Ruling(NamedTuple):
+    """What one rule means for one request.
+
+    ``declared`` are the tools that it declares. ``start`` is where a message of the answer begins,
+    the visible text if it is None. ``closers``, in lower case, are close markers of reasoning that
+    are counted where nothing opened it. ``promoted``: bytes of hidden reasoning that may be kept
+    for an answer of which nothing else is left. ``schemas`` are the declared tools' parameters, by
+    the tools' names; they may be anything. ``seed`` keeps the ids of two answers' calls apart.
+    """
+
+    policy: Policy
+    vocabulary: Vocabulary
+    declared: Collection[str] = frozenset()
+    start: Opening | None = None
+    closers: frozenset[str] = frozenset()
+    promoted: int = MAX_PROMOTED
+    schemas: Mapping[str, object] = MappingProxyType({})
+    seed: str = ""
+
+
+class Shared:
+    """What the choices of one answer share."""
+
+    def __init__(self, ruling: Ruling) -> None:
+        self.stats = Stats()
+        self.room = Room(ruling.promoted)
+        """For the reasoning that may have to be promoted."""
+        self.call_ids = call_ids(ruling.seed)

@@ -1,0 +1,178 @@
+"""The texts of one choice: what of them is visible, and what is moved out of them.
+
+A message has two, its content and its refusal, and each has a lane. Owns what is known of the
+text so far; knows nothing of the JSON that it came in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sidecar.core.channel import Channel, Segment
+from sidecar.core.lane import Lane
+from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
+from sidecar.wire.calls import CallFilter
+from sidecar.wire.fields import Record
+from sidecar.wire.moved import MovedCalls
+from sidecar.wire.promotion import Promotion, Room
+from sidecar.wire.ruling import Ruling, Shared
+
+# An attribute of an enumeration costs as much as a search; these are asked for with every event.
+_CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
+_MARKUP, _SEPARATOR = Channel.MARKUP, Channel.SEPARATOR
+
+_NO_CLOSERS: frozenset[str] = frozenset()
+
+
+class Said(NamedTuple):
+    """What is ``visible`` of a text, and the reasoning that is to be ``moved`` out of it."""
+
+    visible: str
+    moved: str
+
+
+class Texts:
+    """The texts of one choice. ``calls`` are those that came in fields."""
+
+    def __init__(self, ruling: Ruling, shared: Shared, calls: CallFilter) -> None:
+        self.hid = False
+        """Something of the choice was hidden, in a text or in a field."""
+        self.hid_calls = False
+        """Calls were hidden that stood in the text."""
+        self.visible = False
+        """Something was shown that is more than white space."""
+        self._ruling = ruling
+        self._stats = shared.stats
+        self._moves_reasoning = ruling.policy.reasoning is Reasoning.MOVE
+        self._reasoning_has_field = False
+        self._calls: MovedCalls | None = None
+        if ruling.policy.tool_calls is ToolCalls.MOVE:
+            self._calls = MovedCalls(calls, ruling.schemas, shared.call_ids)
+        promotes = ruling.policy.on_empty is OnEmpty.PROMOTE
+        self._promotion = Promotion(shared.room if promotes else Room(0))
+        self._start = ruling.start
+        self.start_message()
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of the current message's content."""
+        return self._lane
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether a call that was to be moved is not as its family writes one."""
+        return self._calls is not None and self._calls.unreadable
+
+    def start_message(self) -> None:
+        """The texts of another message follow."""
+        self._lane = Lane(self._ruling.vocabulary, self._ruling.declared, self._start)
+        self._refusal = Lane(self._ruling.vocabulary, self._ruling.declared)
+        self._fed = False
+        """The lane has read some text."""
+        unknown = self._start is None and not self._reasoning_has_field
+        self._closers = self._ruling.closers if unknown else _NO_CLOSERS
+        """What would close reasoning that nothing has opened; empty once something has."""
+
+    def passes(self, text: str) -> bool:
+        """Whether ``text``, more of the content, is visible as it is; if so it was taken, if not
+        nothing happened."""
+        if not self._lane.passes(text):
+            return False
+        if not self.visible:
+            self.show(text)
+        return True
+
+    def feed(self, text: str) -> Said:
+        """More of the content."""
+        self._fed = True
+        segments = self._lane.feed(text)
+        if self._calls is not None:
+            self._calls.read(segments, self._lane)
+        return self._judge(segments)
+
+    def finish(self) -> Said:
+        """What was held of the content, which is complete."""
+        segments = self._lane.finish()
+        if self._calls is not None:
+            self._calls.finish(segments, self._lane)
+        return self._judge(segments)
+
+    def feed_refusal(self, text: str) -> Said:
+        """More of the refusal."""
+        return self._judge(self._refusal.feed(text))
+
+    def finish_refusal(self) -> Said:
+        """What was held of the refusal, which is complete."""
+        return self._judge(self._refusal.finish())
+
+    def take_calls(self, *, whole: bool) -> list[Record]:
+        """The calls that were moved out of the text since the last time: deltas, or, if ``whole``,
+        complete ones."""
+        return [] if self._calls is None else self._calls.take(whole=whole)
+
+    def hides_reasoning(self, text: str) -> bool:
+        """Whether reasoning that came in a place of its own is hidden; ``text`` is what it says."""
+        if text and not self._reasoning_has_field:
+            self._find_reasoning_parsed()
+        if self._ruling.policy.reasoning is not Reasoning.DROP:
+            return False
+        self.hid = True
+        self._stats.hide_field(_REASONING, len(text))
+        self._promotion.keep(text)
+        return True
+
+    def show(self, text: str) -> None:
+        """``text`` is sent to the client."""
+        if text and not self.visible:
+            self._stats.visible_seen = True
+            self.visible = bool(text.strip())
+
+    def take_promoted(self) -> str:
+        """The reasoning that was hidden, to be sent because nothing else was."""
+        return self._promotion.take()
+
+    def _find_reasoning_parsed(self) -> None:
+        """Upstream takes the reasoning out of the text itself, so nothing is assumed of the text,
+        unless the rule says so."""
+        self._reasoning_has_field = True
+        self._stats.reasoning_seen = True
+        self._closers = _NO_CLOSERS
+        if self._ruling.policy.starts_in is StartsIn.AUTO:
+            self._start = None
+            if not self._fed:
+                self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+
+    def _judge(self, segments: list[Segment]) -> Said:
+        if len(segments) == 1 and segments[0].channel is _CONTENT:
+            text = segments[0].text
+            self.show(text)
+            return Said(text, "")
+        visible, moved = [], []
+        for segment in segments:
+            if segment.channel is _CONTENT:
+                visible.append(segment.text)
+                continue
+            self._hide(segment)
+            if segment.channel is _REASONING and not self._reasoning_has_field:
+                self._promotion.keep(segment.text)
+                if self._moves_reasoning:
+                    moved.append(segment.text)
+        text = "".join(visible)
+        self.show(text)
+        return Said(text, "".join(moved))
+
+    def _hide(self, segment: Segment) -> None:
+        self.hid = True
+        self._stats.hide(segment)
+        # What may be moved is not hidden from whoever runs the tools.
+        if segment.channel is Channel.TOOL_CALL and self._calls is None:
+            self.hid_calls = True
+        if self._closers:
+            self._note_orphan(segment)
+
+    def _note_orphan(self, segment: Segment) -> None:
+        """Count a close marker of reasoning, if no other marker of its message came before."""
+        if segment.channel is _MARKUP and segment.text.lower() in self._closers:
+            self._stats.orphan_closers[segment.format_id] += 1
+        elif segment.channel is not _SEPARATOR:
+            self._closers = _NO_CLOSERS
