@@ -9,7 +9,7 @@ from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import Example, Format
 from sidecar.core.lane import Lane
 from sidecar.core.policy import Policy, ToolCalls
-from sidecar.core.vocabulary import Vocabulary
+from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules import strictyaml
 from sidecar.rules.catalogue import Catalogue, load_format, shipped_catalogue
@@ -68,7 +68,7 @@ def wrong_results(format_: Format, example: Example) -> list[str]:
     """What an example says and the engine does not, a sentence each: whole, character by
     character, and at every cut."""
     vocabulary = Vocabulary([format_], Policy())
-    start = vocabulary.start_in_reasoning if example.starts_in_reasoning else vocabulary.start
+    start = _start(vocabulary, example)
     text = example.text
     cuts = [[text], list(text), *([text[:at], text[at:]] for at in range(1, len(text)))]
     for pieces in cuts:
@@ -76,6 +76,10 @@ def wrong_results(format_: Format, example: Example) -> list[str]:
         if wrong:
             return [f"{sentence} (cut into {len(pieces)})" for sentence in wrong]
     return _wrong_names(format_, example)
+
+
+def _start(vocabulary: Vocabulary, example: Example) -> Opening:
+    return vocabulary.start_in_reasoning if example.starts_in_reasoning else vocabulary.start
 
 
 def _segments(lane: Lane, pieces: Iterable[str]) -> list[Segment]:
@@ -96,7 +100,7 @@ def _wrong_names(format_: Format, example: Example) -> list[str]:
     vocabulary = Vocabulary([format_], Policy(tool_calls=ToolCalls.DECLARED))
 
     def hidden(declared: Iterable[str]) -> int:
-        lane = Lane(vocabulary, frozenset(declared))
+        lane = Lane(vocabulary, frozenset(declared), _start(vocabulary, example))
         segments = [*lane.feed(example.text), *lane.finish()]
         return sum(len(s.text) for s in segments if s.channel is Channel.TOOL_CALL)
 

@@ -65,6 +65,13 @@ def cases() -> Iterator[Case]:
                 yield Case(format_, example, everything)
 
 
+def cases_in_company() -> Iterator[Case]:
+    """Each example once: with all of ``all`` if its format is of that group, or else alone."""
+    for case in cases():
+        if len(case.formats) > 1 or "all" not in case.format.groups:
+            yield case
+
+
 def name(case: Case) -> str:
     """What a test report calls the case."""
     company = "alone" if len(case.formats) == 1 else "all"
@@ -78,7 +85,12 @@ def literals(formats: Iterable[Format]) -> set[str]:
         found.update(format_.discard, format_.tail)
         for region in format_.regions:
             found.update(region.open, region.close)
-    return {marker.replace("{name}", "f1").replace("{space}", "\n") for marker in found}
+    return set(map(spelled, found))
+
+
+def spelled(marker: str) -> str:
+    """The marker with something in the place of its placeholders."""
+    return marker.replace("{name}", "f1").replace("{number}", "7").replace("{space}", "\n")
 
 
 def segments(lane: Lane, pieces: Iterable[str]) -> list[Segment]:

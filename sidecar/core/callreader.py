@@ -104,10 +104,11 @@ class CallReader:
                 self._ways = []
         return _joined(events)
 
-    def finish(self) -> list[CallEvent]:
-        """What is certain now that the region has ended. A region without any call is
-        Unreadable."""
-        ends = [_joined(way.finish()) for way in self._ways]
+    def finish(self, *, closed: bool = True) -> list[CallEvent]:
+        """What is certain now that the region has ended: by its close marker, or (not ``closed``)
+        because the answer has. A region without any call is Unreadable, and so is one that ends
+        unclosed before the arguments of a call."""
+        ends = [_joined(way.finish(closed=closed)) for way in self._ways]
         self._ways = []
         return next((end for end in ends if Unreadable() not in end), ends[0] if ends else [])
 
@@ -259,6 +260,7 @@ class _Way(ABC):
         self._schemas = schemas
         self._text = ""
         self._ended = False
+        self._closed = False
         self.certain = False
         """No other way can be right, although no name is known yet: what looks like a call in
         another syntax is part of an argument."""
@@ -270,9 +272,10 @@ class _Way(ABC):
         self._text += text
         return self._resume()
 
-    def finish(self) -> list[CallEvent]:
+    def finish(self, *, closed: bool) -> list[CallEvent]:
         """As CallReader's."""
         self._ended = True
+        self._closed = closed
         return self._resume()
 
     @abstractmethod
@@ -560,6 +563,8 @@ class _JsonCalls(_NamedCalls):
         markup, literal = yield from self._take_to((self._opener, *self._next), MAX_HEAD)
         _no_code(markup)
         if literal != self._opener:
+            if not literal and not self._closed:
+                raise _Malformed
             self._emit("{}")
             return bool(literal)
         self._text = literal + self._text
@@ -595,6 +600,8 @@ class _ParameterCalls(_NamedCalls):
         while True:
             key, follows = yield from self._key()
             if key is None:
+                if not (follows or keys or self._closed):
+                    raise _Malformed
                 self._emit("}" if keys else "{}")
                 return follows
             if not key or key in keys:

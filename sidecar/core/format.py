@@ -210,14 +210,15 @@ class Format:
     """One family: its regions, the markers that are removed wherever they stand, and those that
     are only as the ``tail`` of a message.
 
-    ``opened_by_prompt`` are globs for the lower-case names of the models whose prompt template
-    opens the reasoning, so that the answer begins inside it.
+    ``models`` names those that write it. ``opened_by_prompt`` are globs for the lower-case names of
+    the models whose prompt template opens the reasoning, so that the answer begins inside it.
     """
 
     id: str
     regions: tuple[Region, ...]
     discard: tuple[str, ...] = ()
     tail: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     opened_by_prompt: tuple[str, ...] = ()
     groups: frozenset[str] = frozenset()
     examples: tuple[Example, ...] = ()

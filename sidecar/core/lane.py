@@ -45,6 +45,7 @@ class Lane:
         self._place, self._held = start or vocabulary.start
         self._given = len(self._held)
         """Characters that were read but did not come: the prompt has them."""
+        self._given_of_call: dict[int, str] = {}
         self._seam = Seam(hidden=self._place.where.region is not None)
         self._line = Line()
         self._blank_in_content = True
@@ -86,6 +87,10 @@ class Lane:
         """The number of the call that the text so far ends in, 0 if in none."""
         return self._call
 
+    def given(self, call: int) -> str:
+        """The beginning of the text of the call of that number, as far as the prompt had it."""
+        return self._given_of_call.get(call, "")
+
     def facts(self, call: int) -> Sequence[CallFacts]:
         """The ways to read the call of that number, which is in what was returned last."""
         return self._vocabulary.calls(self._openers[call])
@@ -124,7 +129,10 @@ class Lane:
         while self._given and out:
             segment = out.pop(0)
             rest = segment.text[self._given :]
-            self._given -= len(segment.text) - len(rest)
+            given = segment.text[: len(segment.text) - len(rest)]
+            self._given -= len(given)
+            if segment.call:
+                self._given_of_call[segment.call] = self.given(segment.call) + given
             if rest:
                 out.insert(0, segment._replace(text=rest))
         return out
@@ -289,6 +297,8 @@ class Lane:
     def _open(self, region: ActiveRegion, marker: Marker, text: str) -> None:
         where = self._place.where
         if region.facts.inside is not None:
+            if region.facts.channel is Channel.TOOL_CALL and not self._call:
+                self._begin_call(marker)
             self._mark(region, text, marker.format_id)
             self._go(where._replace(region=region), text)
             return
@@ -301,9 +311,7 @@ class Lane:
         if not region.kept:
             self._remove(region)
         if region.facts.channel is Channel.TOOL_CALL:
-            self._calls += 1
-            self._call = self._calls
-            self._openers[self._call] = marker.literal
+            self._begin_call(marker)
         self._mark(region, text, marker.format_id)
         if region.facts.channel is not Channel.CONTENT:
             self._go(Where(region, interrupted, where.ended, where.wrapper), text)
@@ -312,10 +320,17 @@ class Lane:
             ended = where.ended | {region.format_id} if region.facts.last else where.ended
             self._go(Where(ended=ended, wrapper=region if region.facts.close else where.wrapper))
 
+    def _begin_call(self, marker: Marker) -> None:
+        self._calls += 1
+        self._call = self._calls
+        self._openers[self._call] = marker.literal
+
     def _leave(self, then: ActiveRegion | None) -> None:
         """The running region has closed; ``then`` follows, or the visible answer."""
         where = self._place.where
         if then is not None:
+            if then.facts.channel is not Channel.TOOL_CALL:
+                self._call = 0
             self._go(where._replace(region=then))
             return
         self._settle_withheld(final=False)

@@ -59,12 +59,17 @@ def _end_of_region(region: Region, window: str, start: int) -> tuple[int, bool]:
         for literal in region.close
         if (found := window.find(literal, start)) >= 0
     ]
-    if ends or region.body is Body.TEXT:
-        return min(ends, default=len(window)), bool(ends)
-    body = JsonBody(region.body, closes=False, opener=window[:start])
+    if region.body is Body.VALUE or not (region.close or region.body is Body.TEXT):
+        ends += _end_of_value(region.body, window, start)
+    return min(ends, default=len(window)), bool(ends)
+
+
+def _end_of_value(kind: Body, window: str, start: int) -> list[int]:
+    """Where the value that begins at ``start`` ends; nothing if it does not."""
+    body = JsonBody(kind, closes=False, opener=window[:start])
     position = start
     while (position := body.seek(window, position, _BODY_STOPS, None)) < len(window):
         position += 1
         if body.take(window[position - 1]):
-            return position, True
-    return position, False
+            return [position]
+    return []

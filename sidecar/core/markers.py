@@ -1,7 +1,7 @@
 """Which markers to look for, and which tail of a text might still become one.
 
-A marker is a literal in which ``{name}`` and ``{space}`` stand for a run of characters. A
-:class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
+A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of characters.
+A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
 is built once per place a lane can be in, and shared by all streams.
 """
 
@@ -36,6 +36,7 @@ ATTRIBUTES = "{attributes}"
 
 _RUNS = {
     "{name}": _Run(re.compile(r"[A-Za-z0-9_.\-]*"), 1, 64),  # as long as OpenAI lets a tool's be
+    "{number}": _Run(re.compile(r"[0-9]*"), 1, 4),
     "{space}": _Run(re.compile(r"[ \t\r\n]*"), 0, 32),  # a line end and an indentation
     ATTRIBUTES: _Run(re.compile(r"(?:[ \t\r\n](?:[^<>/]|/(?!>))*)?"), 1, 256),
 }

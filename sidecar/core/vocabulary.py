@@ -7,7 +7,7 @@ recognised all the same: what stands inside its regions is theirs, whatever it l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -60,8 +60,9 @@ class Vocabulary:
     """What lanes of one rule look for. Immutable in effect; shared by all streams of the rule."""
 
     def __init__(self, formats: Iterable[Format], policy: Policy) -> None:
-        kept = _kept_channels(policy)
-        self._formats = tuple(_Active.of(format_, kept) for format_ in formats)
+        formats = tuple(formats)
+        kept, sharing = _kept_channels(policy), _sharing(formats)
+        self._formats = tuple(_Active.of(format_, kept, sharing) for format_ in formats)
         self._any_case = policy.case_insensitive
         self._attributes = policy.attributes
         self._tool_names: dict[str, list[ToolName]] = {}
@@ -198,25 +199,42 @@ class _Active:
     tail: tuple[str, ...]
 
     @classmethod
-    def of(cls, format_: Format, kept: frozenset[Channel]) -> _Active:
+    def of(
+        cls, format_: Format, kept: frozenset[Channel], sharing: Mapping[str, frozenset[str]]
+    ) -> _Active:
         named = {region.name: region for region in format_.regions}
         built: dict[str, ActiveRegion] = {}
 
         def build(region: Region, seen: frozenset[str]) -> ActiveRegion:
             if region.name not in built:
-                then = named.get(region.inside or region.then or "")
+                follower = named.get(region.inside or region.then or "")
                 seen |= {region.name}
+                then = None
+                if follower is not None and follower.name not in seen:
+                    then = build(follower, seen)
+                # The header of what is kept is kept with it.
+                header_of_kept = region.channel is Channel.MARKUP and then is not None and then.kept
                 built[region.name] = ActiveRegion(
                     region,
                     format_.id,
-                    frozenset({format_.id}),
-                    kept=region.channel in kept,
-                    then=build(then, seen) if then is not None and then.name not in seen else None,
+                    frozenset({format_.id}).union(*map(sharing.__getitem__, region.open)),
+                    kept=region.channel in kept or header_of_kept,
+                    then=then,
                 )
             return built[region.name]
 
         regions = tuple(build(region, frozenset()) for region in format_.regions)
         return cls(format_.id, regions, format_.discard, format_.tail)
+
+
+def _sharing(formats: Iterable[Format]) -> dict[str, frozenset[str]]:
+    """By open marker, the formats that have it: its region belongs to all of them."""
+    sharing: dict[str, frozenset[str]] = {}
+    for format_ in formats:
+        for region in format_.regions:
+            for literal in region.open:
+                sharing[literal] = sharing.get(literal, frozenset()) | {format_.id}
+    return sharing
 
 
 def _kept_channels(policy: Policy) -> frozenset[Channel]:

@@ -50,17 +50,18 @@ class Catalogue:
     def resolve(self, names: Iterable[str]) -> tuple[Format, ...]:
         """The formats that ``names`` mean, in that order, each once.
 
-        A group means its members in the order of their files; a name that is an id as well means
-        that format too. Raises :class:`KeyError` for a name that is not in :meth:`names`.
+        A group means its members, those of most models first: where families share a marker, the
+        first gives it its name. A name that is an id as well means that format too. Raises
+        :class:`KeyError` for a name that is not in :meth:`names`.
         """
         known = self.names()
         found: dict[str, Format] = {}
         for name in names:
             if name not in known:
                 raise KeyError(name)
-            for id_, format_ in self.formats.items():
-                if name == id_ or name in format_.groups:
-                    found[id_] = format_
+            for format_ in sorted(self.formats.values(), key=lambda known: -len(known.models)):
+                if name == format_.id or name in format_.groups:
+                    found[format_.id] = format_
         return tuple(found.values())
 
 
@@ -339,6 +340,7 @@ def _format(section: FormatSection, shape: FormatSection) -> Format:
         regions=tuple(map(_region, shape.regions)),
         discard=shape.discard,
         tail=shape.tail,
+        models=section.models,
         opened_by_prompt=section.opened_by_prompt,
         groups=frozenset(section.groups),
         examples=tuple(map(_example, section.examples)),

@@ -11,7 +11,11 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec
 from sidecar.rules.match import Match, RequestFacts, matches
-from sidecar.rules.start import begins_in_reasoning, closers_of_reasoning
+from sidecar.rules.start import (
+    begins_in_reasoning,
+    closers_of_reasoning,
+    prompt_opens_reasoning,
+)
 from sidecar.wire.promotion import MAX_PROMOTED
 from sidecar.wire.ruling import Ruling
 
@@ -23,6 +27,7 @@ class Rule:
     name: str
     match: Match
     policy: Policy
+    formats: tuple[Format, ...]
     vocabulary: Vocabulary
     opened_by_prompt: tuple[str, ...]
     """Globs for the models whose prompt opens the reasoning of one of the formats."""
@@ -42,18 +47,27 @@ class Rule:
         *,
         model: str = "",
         thinking_off: bool = False,
+        raw_prompt: str | None = None,
         seed: str = "",
     ) -> Ruling:
         """What it means for a request to ``model`` that declares these tools, given as JSON schemas
-        of their parameters by name. ``seed`` becomes part of the ids of moved calls."""
+        of their parameters by name. ``seed`` becomes part of the ids of moved calls.
+        ``raw_prompt`` is the prompt of a completion: no template adds to it, so that it alone says
+        where the answer begins.
+        """
         policy, vocabulary = self.policy, self.vocabulary
-        # Where reasoning is kept, all that an answer begins with is.
-        in_reasoning = policy.reasoning is not Reasoning.KEEP and begins_in_reasoning(
-            policy.starts_in,
-            model=model,
-            thinking_off=thinking_off,
-            opened_by_prompt=self.opened_by_prompt,
-        )
+        if policy.reasoning is Reasoning.KEEP:
+            # All that an answer begins with is kept, too.
+            in_reasoning = False
+        elif raw_prompt is not None and policy.starts_in is StartsIn.AUTO:
+            in_reasoning = prompt_opens_reasoning(raw_prompt, self.formats)
+        else:
+            in_reasoning = begins_in_reasoning(
+                policy.starts_in,
+                model=model,
+                thinking_off=thinking_off,
+                opened_by_prompt=self.opened_by_prompt,
+            )
         return Ruling(
             policy,
             vocabulary,
@@ -91,6 +105,7 @@ def _rule(spec: RuleSpec, formats: Sequence[Format], promoted: int) -> Rule:
         spec.name,
         spec.match,
         spec.policy,
+        tuple(formats),
         Vocabulary(formats, spec.policy),
         tuple(glob for format_ in formats for glob in format_.opened_by_prompt),
         closers_of_reasoning(formats),

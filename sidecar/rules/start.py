@@ -27,6 +27,19 @@ def begins_in_reasoning(
     return not thinking_off and matches_any(opened_by_prompt, (model.lower(),))
 
 
+def prompt_opens_reasoning(prompt: str, formats: Iterable[Format]) -> bool:
+    """Whether ``prompt``, which the model continues as it stands, ends inside reasoning that it has
+    just opened: legacy completions have no template that would."""
+    end = prompt.rstrip()
+    return any(
+        end.endswith(literal.rstrip())
+        for format_ in formats
+        for region in format_.regions
+        if region.channel is Channel.REASONING and region.inside is None
+        for literal in region.open
+    )
+
+
 def closers_of_reasoning(formats: Iterable[Format]) -> frozenset[str]:
     """The markers, in lower case, that close reasoning and are nothing else: one that nothing
     opened says that the prompt may have."""

@@ -15,11 +15,13 @@ from sidecar.wire.calls import function_of
 
 class Inquiry(NamedTuple):
     """``tools`` are those of the request, by their names, with what it says of their parameters (a
-    JSON schema, or anything); ``thinking_off``: it asks the model not to think."""
+    JSON schema, or anything); ``thinking_off``: it asks the model not to think. ``raw_prompt`` is
+    that of a completion, empty if it is none that one answer continues."""
 
     facts: RequestFacts
     tools: Mapping[str, object]
     thinking_off: bool
+    raw_prompt: str
 
 
 _THINKING_OFF: tuple[tuple[tuple[str, ...], object], ...] = (
@@ -31,8 +33,13 @@ _THINKING_OFF: tuple[tuple[tuple[str, ...], object], ...] = (
     (("reasoning", "enabled"), False),
     (("think",), False),  # Ollama
     (("thinking", "type"), "disabled"),  # DeepSeek, Z.ai
+    (("reasoning", "exclude"), True),  # OpenRouter
+    (("include_reasoning",), False),  # vLLM, OpenRouter
+    (("reasoning_format",), "hidden"),  # Groq
+    (("reasoning_format",), "parsed"),
 )
-"""The keys of a request that switch thinking off, and the values with which they do."""
+"""The keys of a request that switch thinking off, or keep it out of the text, and the values with
+which they do."""
 
 
 def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
@@ -59,12 +66,20 @@ def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
     )
     named = {_tool_name(tool): _function_in(tool).get("parameters") for tool in tools}
     named.pop("", None)
-    return Inquiry(facts, named, _is_thinking_off(value))
+    return Inquiry(facts, named, _is_thinking_off(value), _raw_prompt(value))
 
 
 def _listed(value: dict[str, Any], key: str) -> list[Any]:
     items = value.get(key)
     return items if isinstance(items, list) else []
+
+
+def _raw_prompt(value: dict[str, Any]) -> str:
+    prompt = value.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    # An echoed prompt is part of the answer, which begins with it.
+    return prompt if isinstance(prompt, str) and value.get("echo") is not True else ""
 
 
 def _is_thinking_off(value: dict[str, Any]) -> bool:

@@ -103,7 +103,8 @@ class Proxy:
         body = await self._read_body(request)
         inquiry = read_inquiry(request, path, body)
         facts = inquiry.facts
-        if exchange.kind is Kind.COMPLETIONS:
+        completes = exchange.kind is Kind.COMPLETIONS
+        if completes:
             # It has no tools: the key would only choose another rule.
             facts = replace(facts, tools_declared=False)
         rule = self._rules.choose(facts)
@@ -114,12 +115,15 @@ class Proxy:
             inquiry.tools,
             model=facts.model,
             thinking_off=inquiry.thinking_off,
+            raw_prompt=inquiry.raw_prompt if completes else None,
             seed=secrets.token_hex(6),
         )
         try:
             return await self._filtered(request, exchange, url, body, rule, ruling)
         finally:
-            if exchange.stats is not None and exchange.stats.orphan_closers:
+            closed = exchange.stats is not None and exchange.stats.orphan_closers
+            # Of a completion each prompt decides anew, and no rule could.
+            if closed and not completes:
                 self._advice.orphan_closer(facts.model)
 
     async def _untouched(

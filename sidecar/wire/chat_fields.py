@@ -275,3 +275,5 @@ FINISH_REASONS = frozenset(
     }
 )
 CALL_FINISHES = frozenset({"tool_calls", "function_call"})
+CUT_OFF = FINISH_REASONS - CALL_FINISHES - {"stop"}
+"""The reasons that say that the model would have gone on."""

@@ -13,6 +13,7 @@ from sidecar.wire.calls import CallFilter
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
     CALL_FINISHES,
+    CUT_OFF,
     FINISH_REASONS,
     MESSAGE,
     OF_ONE_CHUNK,
@@ -137,10 +138,11 @@ class Choice:
         self.finished = True
         return changed
 
-    def release(self, *, complete: bool) -> Record:
+    def release(self, *, complete: bool, cut_off: bool = False) -> Record:
         """What is still to be said now that the choice has ended: a delta, empty if nothing.
-        ``complete``: it did not break off."""
-        rest = self._end_message()
+        ``complete``: the stream of it did not break off; ``cut_off``: the model would have gone
+        on."""
+        rest = self._end_message(cut_off=cut_off or not complete)
         instead = self._instead() if complete else ""
         if instead:
             extend(rest, {"content": instead})
@@ -176,7 +178,7 @@ class Choice:
         if self._answering:
             changed |= self._read_reasoning(message)
             changed |= self._read_calls(message, whole=whole)
-            changed |= self._read_content(message, whole=whole)
+            changed |= self._read_content(item, message, whole=whole)
             changed |= self._read_refusal(message, whole=whole)
             if any(map(message.get, OTHER_VISIBLE_KEYS)):
                 self._texts.visible = True
@@ -213,9 +215,9 @@ class Choice:
         self._texts.start_message()
         self._calls.start_message()
 
-    def _end_message(self) -> Record:
+    def _end_message(self, *, cut_off: bool = False) -> Record:
         self._announced = self._role_sent and self._policy.tool_results is ToolResults.DROP
-        text, moved = self._texts.finish()
+        text, moved = self._texts.finish(cut_off=cut_off)
         refusal, moved_too = self._texts.finish_refusal()
         rest: Record = {}
         if text:
@@ -245,7 +247,7 @@ class Choice:
             del message[key]
         return True
 
-    def _read_content(self, message: Record, *, whole: bool) -> bool:
+    def _read_content(self, item: Record, message: Record, *, whole: bool) -> bool:
         content = message.get("content")
         unknown = self._stats.unknown_fields
         visible: Any = content
@@ -257,7 +259,7 @@ class Choice:
         elif isinstance(content, str) and content:
             visible, moved = self._texts.feed(content)
         if whole:
-            rest, more = self._texts.finish()
+            rest, more = self._texts.finish(cut_off=item.get("finish_reason") in CUT_OFF)
             visible = joined(visible, rest)
             moved += more
         if visible != content:
@@ -329,7 +331,7 @@ class Choice:
             self._renew()
         else:
             self.finished = True
-            rest = self.release(complete=True)
+            rest = self.release(complete=True, cut_off=reason in CUT_OFF)
         changed = self._set_reason(item, reason) or postpones
         if postpones:
             self.postponed, item["finish_reason"] = item["finish_reason"], None

@@ -49,10 +49,13 @@ class MovedCalls:
         if lane.call != self._call:
             self._end()
 
-    def finish(self, segments: Iterable[Segment], lane: Lane) -> None:
-        """Likewise, and ``lane`` has finished."""
+    def finish(self, segments: Iterable[Segment], lane: Lane, *, cut_off: bool) -> None:
+        """Likewise, and ``lane`` has finished. ``cut_off``: the answer broke off, and a call that
+        is not complete stays so."""
         self.read(segments, lane)
-        self._end()
+        if cut_off:
+            self._reader = None
+        self._end(closed=False)
 
     def take(self, *, whole: bool) -> list[Record]:
         """The deltas since the last time; ``whole``: complete calls, without their indexes."""
@@ -67,13 +70,17 @@ class MovedCalls:
             self._call = segment.call
             facts = lane.facts(segment.call)
             self._reader = CallReader(facts, self._schemas) if facts else None
-        if self._reader is not None:
-            self._add(self._reader.feed(segment.text))
+            self._feed(lane.given(segment.call))
+        self._feed(segment.text)
 
-    def _end(self) -> None:
-        """The call's region is over."""
+    def _feed(self, text: str) -> None:
         if self._reader is not None:
-            self._add(self._reader.finish())
+            self._add(self._reader.feed(text))
+
+    def _end(self, *, closed: bool = True) -> None:
+        """The call's region is over; ``closed``: by its own end."""
+        if self._reader is not None:
+            self._add(self._reader.finish(closed=closed))
         self._call, self._reader = 0, None
 
     def _add(self, events: Iterable[CallEvent]) -> None:

@@ -90,11 +90,11 @@ class Texts:
             self._calls.read(segments, self._lane)
         return self._judge(segments)
 
-    def finish(self) -> Said:
-        """What was held of the content, which is complete."""
+    def finish(self, *, cut_off: bool) -> Said:
+        """What was held of the content, which has ended; ``cut_off``: before the model ended it."""
         segments = self._lane.finish()
         if self._calls is not None:
-            self._calls.finish(segments, self._lane)
+            self._calls.finish(segments, self._lane, cut_off=cut_off)
         return self._judge(segments)
 
     def feed_refusal(self, text: str) -> Said:

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     for workload in _workloads(arguments.events):
         check(workload, ruling)
         jobs = partial(answer, workload, ruling), partial(_load, workload)
-        filtered, read = _by_turns(jobs, arguments.rounds)
+        filtered, read = by_turns(jobs, arguments.rounds)
         count = len(workload.events)
         size = sum(map(len, workload.events)) // count
         print(
@@ -94,7 +94,7 @@ def _load(workload: Workload) -> None:
         orjson.loads(event[6:-2])
 
 
-def _by_turns(jobs: tuple[Job, Job], rounds: int) -> tuple[list[float], list[float]]:
+def by_turns(jobs: tuple[Job, Job], rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of each job in each round. By turns: whatever slows the machine slows both."""
     first, second = jobs
     times: tuple[list[float], list[float]] = ([], [])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.channel import Channel
+from sidecar.core.format import At
 from sidecar.core.lane import Lane
 from sidecar.core.policy import ToolCalls
 from sidecar.core.vocabulary import Vocabulary
@@ -25,6 +26,34 @@ def test_there_are_formats_in_every_group_and_each_has_examples() -> None:
         "tools",
     }
     assert all(len(format_.examples) > 5 for format_ in CATALOGUE.formats.values())
+
+
+TOGETHER = CATALOGUE.resolve(["all"])
+
+
+def test_families_that_share_an_open_marker_agree_on_what_it_opens() -> None:
+    # Of two equal markers the first counts, so a disagreement would be settled by chance.
+    known: dict[tuple[str, At], tuple[object, ...]] = {}
+    for format_ in TOGETHER:
+        for region in format_.regions:
+            if region.inside is None:
+                facts = (region.channel, set(region.close), region.body, region.proof)
+                for literal in region.open:
+                    assert known.setdefault((literal, region.at), facts) == facts, format_.id
+
+
+def test_no_word_of_a_running_text_is_held_back_for_the_group_all() -> None:
+    anywhere = {
+        marker.strip("{}")[0]
+        for format_ in TOGETHER
+        for marker in (
+            *format_.discard,
+            *format_.tail,
+            *(m for r in format_.regions if r.at is At.ANYWHERE for m in r.open),
+            *(m for r in format_.regions if not r.stray_close_is_text for m in r.close),
+        )
+    }
+    assert not [sign for sign in anywhere if sign.isalnum() or sign.isspace()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
@@ -59,7 +88,9 @@ def test_the_names_of_the_tools_are_read_from_the_calls(case: Case) -> None:
     text, tools = case.example.text, frozenset(case.example.tools)
 
     def calls(declared: frozenset[str]) -> str:
-        found = segments(Lane(vocabulary, declared), [text])
+        in_reasoning = case.example.starts_in_reasoning
+        start = vocabulary.start_in_reasoning if in_reasoning else vocabulary.start
+        found = segments(Lane(vocabulary, declared, start), [text])
         return channel_text(found, Channel.TOOL_CALL)
 
     assert calls(frozenset()) == case.example.tool_call

@@ -11,7 +11,7 @@ from sidecar.core.format import At, Body, Format, Region
 from sidecar.core.jsonbody import MAX_STRING
 from sidecar.core.lane import Lane
 from sidecar.core.lookahead import MAX_PROOF, MAX_TAIL
-from sidecar.core.policy import Policy, ToolCalls, Unclosed
+from sidecar.core.policy import Policy, Reasoning, ToolCalls, Unclosed
 from sidecar.core.vocabulary import Vocabulary
 from tests.cuts import every_way
 from tests.promises import channel_text, segments
@@ -181,6 +181,38 @@ def test_a_call_with_a_region_inside_is_one_call() -> None:
 @pytest.mark.parametrize("wishes", [{"unclosed": Unclosed.SHOW}, {"tool_calls": ToolCalls.KEEP}])
 def test_a_region_inside_shares_the_fate_of_its_region(wishes: dict[str, Any]) -> None:
     assert visible("A<c>1<![ </c> 2", NESTED, **wishes) == "A<c>1<![ </c> 2"
+
+
+def test_a_call_inside_reasoning_is_a_call() -> None:
+    inner = Format(
+        "i",
+        (
+            Region("thought", Channel.REASONING, ("<i>",), ("</i>",)),
+            Region("call", Channel.TOOL_CALL, ("<c>",), ("</c>",), inside="thought"),
+        ),
+    )
+    found = Lane(Vocabulary([inner], Policy())).feed("<i>a<c>b</c>d</i>e")
+    assert [segment.call for segment in found] == [0, 0, 1, 1, 1, 0, 0, 0]
+    assert visible("<i>a<c>b</c>d</i>e", inner) == "e"
+
+
+def test_the_header_of_what_is_kept_is_kept() -> None:
+    details = Format(
+        "d",
+        (
+            Region("header", Channel.MARKUP, ("<d",), (">",), then="block"),
+            Region("block", Channel.REASONING, (), ("</d>",)),
+        ),
+    )
+    assert visible('A<d x="1">b</d>C', details, reasoning=Reasoning.KEEP) == 'A<d x="1">b</d>C'
+    assert visible('A<d x="1">b</d>C', details) == "AC"
+
+
+def test_a_region_belongs_to_every_format_that_has_its_open_marker() -> None:
+    same = Format("same", THINK.regions)
+    breaking = call("<c>", interrupts=frozenset({"think"}))
+    for formats in [(same, THINK, breaking), (THINK, same, breaking)]:
+        assert visible("<think>a<c>b</c>D", *formats) == "D"
 
 
 # Bodies.

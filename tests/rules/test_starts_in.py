@@ -97,3 +97,22 @@ def test_where_the_operator_has_decided_nobody_wonders_about_a_close_marker(
 ) -> None:
     assert rule(AUTO, "think").ruling({}).closers == {"</think>"}
     assert rule(starts_in, "think").ruling({}).closers == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "in_reasoning"),
+    [
+        ("<|user|>Hi<|assistant|><think>\n", True),
+        ("<think>", True),
+        ("<think>plan</think>", False),
+        ("What does <think> mean?", False),
+        ("Hi", False),
+        ("", False),
+    ],
+)
+def test_a_completion_begins_where_its_prompt_ends(prompt: str, in_reasoning: bool) -> None:
+    knows = rule(AUTO, "think")
+    start = knows.ruling({}, model="qwq", thinking_off=True, raw_prompt=prompt).start
+    assert (start is knows.vocabulary.start_in_reasoning) is in_reasoning
+    told = rule(REASONING, "think")
+    assert told.ruling({}, raw_prompt=prompt).start is told.vocabulary.start_in_reasoning

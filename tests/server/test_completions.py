@@ -223,3 +223,23 @@ async def test_an_upstream_that_dies_raises(stream: bytes) -> None:
         rig.upstream.reply(stream)
         with pytest.raises(openai.APIError):
             await chunks_of(rig)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"prompt": "Hi<think>\n"}, "Visible."),
+        ({"prompt": ["Hi<think>"]}, "Visible."),
+        ({"prompt": "Hi"}, "planVisible."),
+        ({"prompt": ["Hi", "Ho<think>"]}, "planVisible."),
+        ({"prompt": [[1, 2]]}, "planVisible."),
+        ({"prompt": "Hi<think>", "echo": True}, "planVisible."),
+        # No template adds to a raw prompt, whatever the model.
+        ({"prompt": "Hi", "model": "qwq-32b"}, "planVisible."),
+    ],
+)
+async def test_an_answer_begins_where_its_prompt_ends(asked: Any, shown: str) -> None:
+    reply = streamed(chunk("plan"), chunk("</think>Visible."), STOP, DONE)
+    answer = await answer_to(ask(**asked), reply)
+    said = [choice["text"] for p in payloads(answer.body)[:-1] for choice in p["choices"]]
+    assert "".join(said) == shown

@@ -103,6 +103,10 @@ async def shown(catalogue: Catalogue, content: str, **asked: Any) -> str:
         {"reasoning": {"effort": "none"}},
         {"reasoning": {"enabled": False}},
         {"reasoning": {"enabled": False}, "think": True},
+        {"reasoning": {"exclude": True}},
+        {"include_reasoning": False},
+        {"reasoning_format": "hidden"},
+        {"reasoning_format": "parsed"},
     ],
 )
 async def test_a_request_that_switches_thinking_off_begins_in_the_answer(

@@ -19,14 +19,14 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.completions import Completions
 from sidecar.wire.ruling import Ruling
 from tests.cuts import EXHAUSTIVE, at_random, every_way, two_way, units
-from tests.promises import CATALOGUE, LIMIT, Case, cases, literals, name, run
+from tests.promises import CATALOGUE, LIMIT, Case, cases_in_company, literals, name, run
 from tests.wire.streams import DIED, DONE, Json, compact, payloads, spaced, sse
 
 SECRET = "zqSecret"
 ALL = tuple(CATALOGUE.resolve(["all"]))
 MOVE = Policy(reasoning=Reasoning.MOVE, tool_calls=ToolCalls.DECLARED)
 
-per_case = pytest.mark.parametrize("case", list(cases()), ids=name)
+per_case = pytest.mark.parametrize("case", list(cases_in_company()), ids=name)
 
 # --- completions made by hand -------------------------------------------------------------------
 

@@ -14,7 +14,17 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
 from tests.cuts import at_random, two_way, units
-from tests.promises import CATALOGUE, Case, cases, chunk, document, payloads, run, stream, written
+from tests.promises import (
+    CATALOGUE,
+    Case,
+    cases_in_company,
+    chunk,
+    document,
+    payloads,
+    run,
+    stream,
+    written,
+)
 
 MOVE = Policy(tool_calls=ToolCalls.MOVE)
 HERMES = CATALOGUE.resolve(["think", "hermes_tool_call"])
@@ -116,7 +126,7 @@ def test_a_document_says_the_same(text: str, expected: Told) -> None:
 
 READABLE = [
     case
-    for case in cases()
+    for case in cases_in_company()
     if case.example.tools
     and not case.example.name.startswith("cut off")
     and any(region.arguments for region in case.format.regions)
@@ -233,6 +243,26 @@ def test_reasoning_is_moved_beside_the_calls() -> None:
 def test_a_finish_for_length_stays_one() -> None:
     chunks = [chunk({0: {"content": SEATS}}), chunk({0: {}}, finish="length")]
     assert told(run(wire(), [written(chunks, (",", ":"))])).finish == "length"
+
+
+@pytest.mark.parametrize("cut", ['{"name": "f"', '{"name": "f", "arguments": {"a": "b'])
+def test_a_call_that_was_cut_off_for_length_stays_as_far_as_it_came(cut: str) -> None:
+    chunks = [chunk({0: {"content": f"<tool_call>{cut}"}}), chunk({0: {}}, finish="length")]
+    out = run(wire(), [written(chunks, (",", ":"))])
+    said = [json.loads(event)["choices"][0] for event in payloads(out)[:-1]]
+    arguments = "".join(
+        call["function"]["arguments"]
+        for choice in said
+        for call in choice["delta"].get("tool_calls", ())
+    )
+    assert arguments == cut.partition('"arguments": ')[2]
+    assert said[-1]["finish_reason"] == "length"
+
+
+def test_a_call_without_its_arguments_is_none() -> None:
+    kimi = CATALOGUE.resolve(["kimi_k2_tools"])
+    text = "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
+    assert told(run(wire(kimi), [stream([text])])).error == "malformed_tool_call"
 
 
 def test_calls_of_a_family_that_does_not_say_how_they_are_read_are_hidden() -> None:
