@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import Example, Format
@@ -12,7 +13,7 @@ from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules import strictyaml
-from sidecar.rules.catalogue import Catalogue, load_format, shipped_catalogue
+from sidecar.rules.catalogue import load_format, shipped_folder, shipped_names
 from sidecar.rules.config import load_config
 
 _CHANNELS = (
@@ -23,21 +24,60 @@ _CHANNELS = (
 )
 
 
-def check(paths: Iterable[Path], environment: Mapping[str, str]) -> tuple[list[str], list[Mistake]]:
-    """What was found to be right, a line each, and the mistakes.
+class Checked(NamedTuple):
+    """A file that is right: a family with so many examples, or a configuration with so many rules;
+    as text, the line that says so."""
 
-    A path is a configuration file, a format file (in a folder named ``formats``), or a folder of
-    both.
+    path: Path
+    family: bool
+    counted: int
+
+    def __str__(self) -> str:
+        if self.family:
+            return f"{self.path}: {_counted(self.counted, 'example')} held in every cut"
+        return f"{self.path}: {_counted(self.counted, 'rule')}"
+
+
+def check(
+    paths: Iterable[Path], environment: Mapping[str, str]
+) -> tuple[list[Checked], list[Mistake]]:
+    """The files that are right, and the mistakes of the others.
+
+    A path is a configuration file, a format file, or a folder of both. The folder of formats that
+    a configuration names is checked with it.
     """
-    right: list[str] = []
+    right: list[Checked] = []
     wrong: list[Mistake] = []
-    catalogue = shipped_catalogue()
-    for path in _files(paths):
+    waiting = list(_files(paths))
+    seen: set[Path] = set()
+    for path in waiting:  # which grows: a configuration may name a folder
+        if path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
         try:
-            right.append(f"{path}: {_check_file(path, catalogue, environment)}")
+            if _is_format(path):
+                right.append(_check_format(path))
+            else:
+                config = load_config(path, environment, shipped_names())
+                right.append(Checked(path, False, len(config.rules)))
+                waiting += _files([config.formats] if config.formats else [])
         except ConfigError as error:
             wrong.extend(error.mistakes)
     return right, wrong
+
+
+def summary(right: Sequence[Checked]) -> str:
+    """What was checked, in one line."""
+    families = [file.counted for file in right if file.family]
+    counts = [_counted(len(right), "file")]
+    if families:
+        counts.append(_counted(len(families), "family", "families"))
+        counts.append(f"{_counted(sum(families), 'example')} held in every cut")
+    return ", ".join(counts)
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -48,20 +88,25 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _check_file(path: Path, catalogue: Catalogue, environment: Mapping[str, str]) -> str:
+def _is_format(path: Path) -> bool:
+    """Whatever is in a folder ``formats`` is one; elsewhere, what has an id."""
     if path.resolve().parent.name == "formats":
-        format_ = load_format(path)
-        document = strictyaml.load(path)
-        mistakes = [
-            document.mistake(("examples", index), text)
-            for index, example in enumerate(format_.examples)
-            for text in wrong_results(format_, example)
-        ]
-        if mistakes:
-            raise ConfigError(mistakes)
-        return f"{len(format_.examples)} examples hold in every cut"
-    config = load_config(path, environment, catalogue.names())
-    return f"{len(config.rules)} rules"
+        return True
+    value = strictyaml.load(path).value
+    return isinstance(value, dict) and "id" in value
+
+
+def _check_format(path: Path) -> Checked:
+    format_ = load_format(path, shipped_folder())
+    document = strictyaml.load(path)
+    mistakes = [
+        document.mistake(("examples", index), text)
+        for index, example in enumerate(format_.examples)
+        for text in wrong_results(format_, example)
+    ]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return Checked(path, True, len(format_.examples))
 
 
 def wrong_results(format_: Format, example: Example) -> list[str]:

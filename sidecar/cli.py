@@ -47,7 +47,7 @@ def serve(
     config_path: Path | None, upstream: str | None, listen: str | None, admin: str | None
 ) -> None:
     """Serve, by a file (--config) or with the built-in rules in front of --upstream."""
-    from sidecar.rules.catalogue import shipped_catalogue
+    from sidecar.rules.catalogue import shipped_catalogue, shipped_names
     from sidecar.rules.config import built_in_config, load_config
     from sidecar.server.app import serve as serve_config
 
@@ -55,11 +55,11 @@ def serve(
         raise click.UsageError("Give either --config FILE or --upstream URL.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        catalogue = shipped_catalogue()
         if config_path is not None:
-            config = load_config(config_path, os.environ, catalogue.names())
+            config = load_config(config_path, os.environ, shipped_names())
         else:
             config = built_in_config(upstream or "")
+        catalogue = shipped_catalogue(config.formats)
         if listen:
             config = replace(config, listen=_address("--listen", listen))
         if admin:
@@ -76,16 +76,38 @@ def serve(
 @main.command(short_help="Check configuration files and format files.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def check(paths: tuple[Path, ...]) -> None:
-    """Check configuration files and format files, with every format's examples."""
+    """Check configuration files and format files, with every format's examples.
+
+    A PATH is a file or a folder of them. The formats that a configuration names as its own are
+    checked with it.
+    """
     from sidecar.checking import check as check_paths
+    from sidecar.checking import summary
 
     right, wrong = check_paths(paths, os.environ)
-    for line in right:
-        click.echo(line)
+    for file in right:
+        click.echo(file)
     for mistake in wrong:
         click.echo(mistake, err=True)
     if wrong:
         sys.exit(1)
+    click.echo(summary(right))
+
+
+@main.command(short_help="Print a JSON Schema for an editor.")
+@click.argument("files", type=click.Choice(["formats", "config"]))
+def schema(files: str) -> None:
+    """Print the JSON Schema of format files or of the configuration file.
+
+    An editor's YAML plug-in reads it, shows what each key means and marks mistakes. What only
+    several keys together can get wrong, and the examples, are for `sidecar check`.
+    """
+    import json
+
+    from sidecar.rules.schema import config_schema, formats_schema
+
+    value = formats_schema() if files == "formats" else config_schema()
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @main.command(short_help="Put a recorded stream through the engine.")
@@ -104,17 +126,17 @@ def replay(
 ) -> None:
     """Put a recorded event stream through the engine, without a network."""
     from sidecar.replay import replay as replay_recording
-    from sidecar.rules.catalogue import shipped_catalogue
+    from sidecar.rules.catalogue import shipped_catalogue, shipped_names
     from sidecar.rules.config import built_in_config, load_config
     from sidecar.rules.ruleset import RuleSet
 
     try:
-        catalogue = shipped_catalogue()
         config = (
-            load_config(config_path, os.environ, catalogue.names())
+            load_config(config_path, os.environ, shipped_names())
             if config_path
             else built_in_config("http://127.0.0.1/v1")
         )
+        catalogue = shipped_catalogue(config.formats)
     except ConfigError as error:
         _fail(str(error))
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)

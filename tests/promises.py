@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return _vocabulary(self.formats, self.policy)
+        return compiled(self.formats, self.policy)
 
     @property
     def start(self) -> Opening | None:
@@ -51,7 +51,8 @@ class Case(NamedTuple):
 
 
 @cache
-def _vocabulary(formats: tuple[Format, ...], policy: Policy) -> Vocabulary:
+def compiled(formats: tuple[Format, ...], policy: Policy) -> Vocabulary:
+    """What lanes look for; made once, as a rule's is."""
     return Vocabulary(formats, policy)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.checking import check, wrong_results
+from sidecar.checking import Checked, check, summary, wrong_results
 from sidecar.core.format import Example, Format
 from sidecar.resources import config_dir
 from tests.promises import CATALOGUE
@@ -33,7 +33,54 @@ def test_what_ships_with_the_package_is_right() -> None:
     right, wrong = check([config_dir()], {})
     assert wrong == []
     assert len(right) == len(FORMATS) + 1
-    assert any(line.endswith("sidecar.yaml: 2 rules") for line in right)
+    assert any(str(file).endswith("sidecar.yaml: 2 rules") for file in right)
+    examples = sum(len(format_.examples) for format_ in FORMATS)
+    assert summary(right) == (
+        f"{len(FORMATS) + 1} files, {len(FORMATS)} families, {examples} examples held in every cut"
+    )
+
+
+def test_one_is_counted_as_one() -> None:
+    config, format_ = Checked(Path("c"), False, 1), Checked(Path("f"), True, 1)
+    assert [str(config), str(format_)] == ["c: 1 rule", "f: 1 example held in every cut"]
+    assert summary([config]) == "1 file"
+    assert summary([format_]) == "1 file, 1 family, 1 example held in every cut"
+
+
+def test_the_formats_that_a_configuration_names_are_checked_with_it(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "upstream: {base_url: 'http://u/v1'}\nformats: own\nrules: [{formats: [mine]}]\n", "utf-8"
+    )
+    text = (config_dir() / "formats" / "thinking.yaml").read_text(encoding="utf-8")
+    (own / "mine.yaml").write_text(text.replace("id: thinking", "id: mine"), "utf-8")
+    for paths in ([path], [tmp_path], [own, path]):
+        right, wrong = check(paths, {})
+        assert wrong == []
+        assert sorted(file.path for file in right) == [path, own / "mine.yaml"]
+    (own / "mine.yaml").write_text(text, "utf-8")
+    right, [mistake] = check([path], {})
+    assert [file.path for file in right] == [path]
+    assert "found 'thinking', expected 'mine'" in mistake.message
+
+
+def test_a_format_is_told_from_a_configuration_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("id: mine\n", "utf-8")
+    right, wrong = check([path], {})
+    assert right == []
+    assert {mistake.path for mistake in wrong} >= {"models", "examples"}
+
+
+def test_a_format_may_name_those_that_ship_with_the_package(formats: Path) -> None:
+    path = formats / "thinking.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("channel: reasoning", "channel: reasoning\n    interrupts: [think]")
+    )
+    assert check([formats], {})[1] == []
 
 
 @per_format
@@ -41,7 +88,7 @@ def test_a_format_says_how_many_of_its_examples_hold(format_: Format) -> None:
     path = config_dir() / "formats" / f"{format_.id}.yaml"
     right, wrong = check([path], {})
     count = len(format_.examples)
-    assert (right, wrong) == ([f"{path}: {count} examples hold in every cut"], [])
+    assert (list(map(str, right)), wrong) == ([f"{path}: {count} examples held in every cut"], [])
 
 
 @pytest.mark.parametrize("channel", ["visible", "reasoning", "tool_call", "tool_result"])
@@ -95,7 +142,7 @@ def test_every_mistake_of_every_file_is_found_at_once(tmp_path: Path, formats: P
     two.write_text("upstream:\n  base_url: 7\n", "utf-8")
     (formats / "odd.yaml").write_text("id: odd\n", "utf-8")
     right, wrong = check([tmp_path], {})
-    assert [line.split(": ")[0] for line in right] == [str(formats / "thinking.yaml")]
+    assert [file.path for file in right] == [formats / "thinking.yaml"]
     assert {Path(mistake.file).name for mistake in wrong} == {"one.yaml", "two.yaml", "odd.yaml"}
     assert [m.line for m in wrong if m.file == str(one)] == [2, 3]
     assert [m.line for m in wrong if m.file == str(two)] == [2]

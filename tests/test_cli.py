@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -140,7 +141,7 @@ def test_it_says_its_version() -> None:
 def test_it_explains_every_command() -> None:
     said = sidecar("--help")
     assert said.code == 0
-    for name in ("serve", "check", "replay", "demo", "health"):
+    for name in ("serve", "check", "schema", "replay", "demo", "health"):
         assert name in said.out.decode()
         assert sidecar(name, "-h").code == 0
 
@@ -157,6 +158,8 @@ def test_it_explains_every_command() -> None:
         ["serve", "--upstream", UPSTREAM, "--listen", "127.0.0.1:8", "--admin", "127.0.0.1:8"],
         ["check"],
         ["check", "/nowhere.yaml"],
+        ["schema"],
+        ["schema", "rules"],
         ["replay"],
         ["replay", "/nowhere.sse"],
         ["replay", __file__, "--cut", "0"],
@@ -187,8 +190,10 @@ def test_a_rule_that_is_not_there_is_told_which_are() -> None:
 def test_what_ships_is_right() -> None:
     said = sidecar("check", config_dir())
     assert (said.code, said.err) == (0, "")
-    lines = said.out.decode().splitlines()
+    *lines, last = said.out.decode().splitlines()
     assert len(lines) == len(list(config_dir().rglob("*.yaml")))
+    counts = rf"{len(lines)} files, {len(lines) - 1} families, \d+ examples held in every cut"
+    assert re.fullmatch(counts, last)
 
 
 def test_each_mistake_of_a_file_is_a_sentence_with_its_line(tmp_path: Path) -> None:
@@ -253,6 +258,65 @@ def test_an_upstream_that_is_no_url_is_a_mistake(url: str) -> None:
     said = sidecar("serve", "--upstream", url, "--listen", ANY, "--admin", ANY)
     assert said.code in (1, 2)
     assert len(said.err.splitlines()) <= 4
+
+
+@pytest.mark.parametrize("files", ["formats", "config"])
+def test_a_schema_is_json_for_an_editor(files: str) -> None:
+    said = sidecar("schema", files)
+    assert (said.code, said.err) == (0, "")
+    schema = json.loads(said.out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+# own formats
+
+
+@pytest.fixture
+def own_format(config: Path) -> Path:
+    """A file of the operator's own, which the configuration names."""
+    folder = config.parent / "own"
+    folder.mkdir()
+    path = folder / "plan.yaml"
+    path.write_text(
+        """id: plan
+models: [M]
+sources: [a test]
+groups: [all, reasoning]
+why: a test
+regions:
+  - {channel: reasoning, open: ["<|plan|>"], close: ["<|/plan|>"]}
+examples:
+  - {name: plain, text: "<|plan|>zq<|/plan|>Hello", visible: Hello, reasoning: zq}
+""",
+        encoding="utf-8",
+    )
+    with config.open("a", encoding="utf-8") as file:
+        file.write("formats: own\n")
+    return path
+
+
+def test_a_format_of_ones_own_is_checked_and_replayed(config: Path, own_format: Path) -> None:
+    said = sidecar("check", config)
+    assert said.out.decode().splitlines()[1:] == [
+        f"{own_format}: 1 example held in every cut",
+        "2 files, 1 family, 1 example held in every cut",
+    ]
+    capture = config.parent / "c.sse"
+    chunk = {"choices": [{"index": 0, "delta": {"content": "<|plan|>zq<|/plan|>Hello"}}]}
+    capture.write_text(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n", encoding="utf-8")
+    assert b"zq" in sidecar("replay", capture).out
+    out = sidecar("replay", capture, "--config", config).out
+    assert b"zq" not in out
+    assert b"Hello" in out
+
+
+def test_a_format_of_ones_own_is_served(config: Path, own_format: Path) -> None:
+    with serving("--config", config) as running:
+        assert get(running.admin, "/readyz")[0] == 200
+    own_format.write_text("id: plan\n", encoding="utf-8")
+    said = sidecar("serve", "--config", config)
+    assert said.code == 1
+    assert said.err.startswith(str(own_format))
 
 
 # replay

@@ -12,10 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from sidecar.core.channel import Channel
 from sidecar.core.format import (
+    ONLY_KEY,
     SELF,
     Arguments,
     ArgumentsAs,
@@ -29,9 +39,11 @@ from sidecar.core.format import (
 from sidecar.errors import ConfigError, Mistake
 from sidecar.resources import config_dir
 from sidecar.rules.strictyaml import Document, load
-from sidecar.rules.validation import NotEmpty, Section, did_you_mean, either, validate
+from sidecar.rules.validation import Given, NotEmpty, Section, did_you_mean, either, validate
 
 GROUPS: Final = ("all", "reasoning", "tools")
+
+_FILES: Final = "*.yaml"
 
 MAX_MARKER: Final = 64
 """Characters. The longest marker known has 52; a longer one would hold visible text back."""
@@ -45,7 +57,7 @@ class Catalogue:
 
     def names(self) -> tuple[str, ...]:
         """What a rule may list: every id and every group."""
-        return tuple(dict.fromkeys((*self.formats, *GROUPS)))
+        return _names(self.formats)
 
     def resolve(self, names: Iterable[str]) -> tuple[Format, ...]:
         """The formats that ``names`` mean, in that order, each once.
@@ -65,47 +77,80 @@ class Catalogue:
         return tuple(found.values())
 
 
-def shipped_catalogue() -> Catalogue:
-    """The formats that ship with the package; ``ConfigError`` if one is wrong."""
-    return load_catalogue(config_dir() / "formats")
+def shipped_catalogue(own: Path | None = None) -> Catalogue:
+    """The formats that ship with the package and those in the folder ``own``, which take the place
+    of shipped ones of the same id; ``ConfigError`` with the mistakes of all."""
+    shipped = load_catalogue(shipped_folder())
+    if own is None:
+        return shipped
+    return Catalogue({**shipped.formats, **load_catalogue(own, shipped_folder()).formats})
 
 
-def load_catalogue(directory: Path) -> Catalogue:
-    """Every ``*.yaml`` in ``directory``; ``ConfigError`` with the mistakes of all of them."""
+def shipped_folder() -> Path:
+    """Where the format files are that ship with the package."""
+    return config_dir() / "formats"
+
+
+def shipped_names() -> tuple[str, ...]:
+    """What a rule may list without formats of its own, known without reading a file."""
+    return _names(format_ids(shipped_folder()))
+
+
+def format_ids(folder: Path) -> list[str]:
+    """The ids of the format files in ``folder``: they are their names."""
+    return sorted(path.stem for path in folder.glob(_FILES)) if folder.is_dir() else []
+
+
+def _names(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*ids, *GROUPS)))
+
+
+def load_catalogue(folder: Path, others: Path | None = None) -> Catalogue:
+    """Every ``*.yaml`` in ``folder``, which may name formats in the folder ``others`` too;
+    ``ConfigError`` with the mistakes of all of them."""
     formats: dict[str, Format] = {}
     mistakes: list[Mistake] = []
-    for path in sorted(directory.glob("*.yaml")):
+    for path in sorted(folder.glob(_FILES)):
         try:
-            formats[path.stem] = load_format(path)
+            formats[path.stem] = load_format(path, others)
         except ConfigError as error:
             mistakes += error.mistakes
     if not formats and not mistakes:
         # No formats would mean that nothing is recognised, and all of it shown.
         message = "found no *.yaml file, expected a folder of formats"
-        mistakes.append(Mistake(str(directory), 0, 0, "", message))
+        mistakes.append(Mistake(str(folder), 0, 0, "", message))
     if mistakes:
-        raise ConfigError(mistakes)
+        # A file whose shape several others have says its own mistakes to each of them.
+        raise ConfigError(dict.fromkeys(mistakes))
     return Catalogue(formats)
 
 
-def load_format(path: Path) -> Format:
+def load_format(path: Path, others: Path | None = None) -> Format:
     """The format in the file at ``path``, with the regions of the file that its ``shape`` names if
-    it has one; ``ConfigError`` with all the mistakes of the file."""
-    document, section = _read(path)
+    it has one; ``ConfigError`` with all the mistakes of the file.
+
+    What it names is looked for beside it, and then in the folder ``others``.
+    """
+    known = {
+        other.stem: other
+        for folder in (others, path.parent)
+        if folder
+        for other in sorted(folder.glob(_FILES))
+    }
+    document, section = _read(path, known)
     shape = section
     if section.shape:
-        _, shape = _read(path.with_name(f"{section.shape}.yaml"))
+        _, shape = _read(known[section.shape], known)
         if shape.shape:
             message = f"found {section.shape!r}, expected {shape.shape!r}, whose shape that one has"
             raise ConfigError([document.mistake(("shape",), message)])
     return _format(section, shape)
 
 
-def _read(path: Path) -> tuple[Document, FormatSection]:
+def _read(path: Path, known: Collection[str]) -> tuple[Document, FormatSection]:
     document = load(path)
     also = _between_regions(document)
-    siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
-    context = {"id": path.stem, "siblings": siblings}
+    context = {"id": path.stem, "formats": sorted(known)}
     return document, validate(document, FormatSection, also=tuple(also), context=context)
 
 
@@ -134,19 +179,29 @@ def _format_id(id_: str, info: ValidationInfo) -> str:
 
 
 def _interrupted(name: str, info: ValidationInfo) -> str:
-    formats: Collection[str] = info.context["siblings"] if info.context else ()
-    if name not in _INTERRUPTIBLE and name not in formats:
-        near = did_you_mean(name, [*_INTERRUPTIBLE, *formats])
-        known = ", ".join(map(repr, _INTERRUPTIBLE))
+    formats: Collection[str] = info.context["formats"] if info.context else ()
+    if name not in INTERRUPTIBLE and name not in formats:
+        near = did_you_mean(name, [*INTERRUPTIBLE, *formats])
+        known = ", ".join(map(repr, INTERRUPTIBLE))
         raise ValueError(f"expected {known} or the id of a format{near}")
     return name
 
 
 def _shape(name: str, info: ValidationInfo) -> str:
-    formats: Collection[str] = info.context["siblings"] if info.context else ()
-    if name not in formats or name == info.data.get("id"):
-        raise ValueError(f"expected the id of another format{did_you_mean(name, formats)}")
+    formats: Collection[str] = info.context["formats"] if info.context else ()
+    others = [other for other in formats if other != info.data.get("id")]
+    if name not in others:
+        raise ValueError(f"expected the id of another format{did_you_mean(name, others)}")
     return name
+
+
+def _pair(value: object) -> object:
+    expected = "expected a list of two literals, the one before and the one after"
+    if not isinstance(value, list):
+        raise ValueError(expected)
+    if len(value) != 2:
+        raise ValueError(f"found a list of {len(value)}, {expected}")
+    return value
 
 
 def _glob(glob: str) -> str:
@@ -155,40 +210,82 @@ def _glob(glob: str) -> str:
     return glob
 
 
-_INTERRUPTIBLE: Final = ("reasoning", "tool_call", "tool_result", SELF)
+INTERRUPTIBLE: Final = ("reasoning", "tool_call", "tool_result", SELF)
+"""What an open marker may end, besides the regions of a format that is named by its id."""
 
-_Marker: TypeAlias = Annotated[str, AfterValidator(_marker)]
-_Text: TypeAlias = Annotated[str, AfterValidator(_text)]
+_ID: Final = {"type": "string", "pattern": "^[a-z0-9_]+$"}
+_Id: TypeAlias = Annotated[str, AfterValidator(_format_id), WithJsonSchema(_ID)]
+_Shape: TypeAlias = Annotated[str, AfterValidator(_shape), WithJsonSchema(_ID)]
+_Interrupted: TypeAlias = Annotated[str, AfterValidator(_interrupted), WithJsonSchema(_ID)]
+_Marker: TypeAlias = Annotated[
+    str,
+    AfterValidator(_marker),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_MARKER}),
+]
+_Text: TypeAlias = Annotated[
+    str, AfterValidator(_text), WithJsonSchema({"type": "string", "pattern": r"\S"})
+]
 _Texts: TypeAlias = Annotated[tuple[_Text, ...], NotEmpty]
 _ChannelName: TypeAlias = Literal["reasoning", "tool_call", "tool_result", "markup", "content"]
-_Interrupted: TypeAlias = Annotated[str, AfterValidator(_interrupted)]
-_Glob: TypeAlias = Annotated[str, AfterValidator(_glob)]
-_Between: TypeAlias = tuple[str, _Marker]
+_Glob: TypeAlias = Annotated[
+    str, AfterValidator(_glob), WithJsonSchema({"type": "string", "pattern": "^[^A-Z[]+$"})
+]
+_Between: TypeAlias = Annotated[tuple[str, _Marker], BeforeValidator(_pair)]
 
 # --- the file's sections ------------------------------------------------------------------------
 
 
 class ToolNameSection(Section):
-    """The key of a JSON object, what stands between two literals, or Python's functions."""
+    """Where a call has its tool's name: exactly one of ``python``, ``json`` and ``after``."""
 
-    python: bool = False
-    json_key: _Text | None = Field(default=None, alias="json")
-    after: _Marker | None = None
-    until: tuple[_Marker, ...] = ()
-    strip: tuple[_Marker, ...] = ()
-    until_last: _Marker | None = None
-    once: bool = False
+    python: StrictBool = Field(
+        default=False, description="true: the region holds Python calls, named by their functions"
+    )
+    json_key: Annotated[_Text | None, Given] = Field(
+        default=None,
+        alias="json",
+        description="the key of the JSON object that holds the name, in each object of a list; "
+        f"'{ONLY_KEY}': the object's only key is the name, and its value the arguments",
+    )
+    after: Annotated[_Marker | None, Given] = Field(
+        default=None, description="the literal after which the name stands, white space aside"
+    )
+    until: tuple[_Marker, ...] = Field(
+        default=(), description="with 'after': the name ends before the first of these literals"
+    )
+    strip: tuple[_Marker, ...] = Field(
+        default=(), description="with 'after': prefixes that are not part of the name"
+    )
+    until_last: Annotated[_Marker | None, Given] = Field(
+        default=None,
+        description="with 'after': the last of this literal in the name, and all that follows it "
+        "there, is not part of the name, such as ':' for a counter",
+    )
+    once: StrictBool = Field(
+        default=False,
+        description="with 'after': true: a region has one call, and 'after' may stand in its body",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> ToolNameSection:
-        if sum([self.python, self.json_key is not None, self.after is not None]) != 1:
-            raise ValueError("found several or none of 'python', 'json' and 'after', expected one")
+        ways = {"python": self.python, "json": self.json_key, "after": self.after}
+        given = [name for name, value in ways.items() if value]
+        if not given:
+            raise ValueError(
+                "found none of 'python', 'json' and 'after', expected the one that says where the "
+                "name stands"
+            )
+        if len(given) > 1:
+            raise ValueError(f"found {_both(given)}, expected only one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _literals(self) -> ToolNameSection:
         if self.after and not self.until:
             raise ValueError("found 'after' without 'until', expected the literals that end a name")
-        if not self.after and (self.until or self.strip or self.until_last or self.once):
-            raise ValueError(
-                "found 'until', 'strip', 'until_last' or 'once' without 'after', expected both"
-            )
+        for name in ("until", "strip", "until_last", "once"):
+            if getattr(self, name) and not self.after:
+                raise ValueError(f"found {name!r} without 'after', expected it only beside 'after'")
         return self
 
 
@@ -198,17 +295,33 @@ class ArgumentsSection(Section):
     kind: ArgumentsAs = Field(
         alias="as", description="how they are written: 'member', 'json', 'named' or 'python'"
     )
-    keys: tuple[_Text, ...] = ()
-    key: _Between | None = None
-    value: _Between | None = None
+    keys: tuple[_Text, ...] = Field(
+        default=(),
+        description="with 'as: member': the keys under which the arguments may stand, in the JSON "
+        "object that has the name",
+    )
+    key: Annotated[_Between | None, Given] = Field(
+        default=None,
+        description="with 'as: named': the two literals around an argument's key; an empty first "
+        "one is directly after what was read before",
+    )
+    value: Annotated[_Between | None, Given] = Field(
+        default=None,
+        description="with 'as: named': the two literals around an argument's value; an empty first "
+        "one is directly after the key, and one line end at either end is not part of the value",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> ArgumentsSection:
-        named = self.kind is ArgumentsAs.NAMED
-        if named != (self.key is not None) or named != (self.value is not None):
-            raise ValueError(
-                "found 'key' and 'value' without 'as: named', or the reverse, expected all three"
-            )
+        for name in ("key", "value"):
+            given = getattr(self, name) is not None
+            if given and self.kind is not ArgumentsAs.NAMED:
+                raise ValueError(f"found {name!r} with 'as: {self.kind}', expected 'as: named'")
+            if not given and self.kind is ArgumentsAs.NAMED:
+                raise ValueError(
+                    f"found 'as: named' without {name!r}, expected the two literals around each "
+                    f"{name}"
+                )
         if self.keys and self.kind is not ArgumentsAs.MEMBER:
             raise ValueError(f"found 'keys' with 'as: {self.kind}', expected 'as: member'")
         return self
@@ -218,20 +331,65 @@ class RegionSection(Section):
     """A stretch of text that belongs to one channel."""
 
     channel: _ChannelName = Field(description="what the text in the region is")
-    name: _Text = ""
-    open: tuple[_Marker, ...] = ()
-    close: tuple[_Marker, ...] = ()
-    at: At = At.ANYWHERE
-    body: Body = Body.TEXT
-    then: _Text | None = None
-    inside: _Text | None = None
-    interrupts: tuple[_Interrupted, ...] = ()
-    stray_close: Literal["drop", "text"] = "drop"
-    proof: tuple[_Marker, ...] = ()
-    implicit: bool = False
-    last: bool = False
-    tool_name: ToolNameSection | None = None
-    arguments: ArgumentsSection | None = None
+    name: _Text = Field(
+        default="", description="what 'then' and 'inside' call the region; else, its channel"
+    )
+    open: tuple[_Marker, ...] = Field(
+        default=(),
+        description="the markers that open it; {name}, {number} and {space} stand for a name, a "
+        "number and white space",
+    )
+    close: tuple[_Marker, ...] = Field(
+        default=(),
+        description="the markers that close it; without any, it ends with its value (see body), "
+        "with another open marker, or with the message",
+    )
+    at: At = Field(
+        default=At.ANYWHERE,
+        description="where an open marker counts: anywhere, first on its line, first in the "
+        "message (start), or directly after a removed region",
+    )
+    body: Body = Field(
+        default=Body.TEXT,
+        description="how the inside is read: as text; as JSON, whose strings may hold a close "
+        "marker; as a JSON value, with which the region ends; or as Python's calls and literals",
+    )
+    then: Annotated[_Text | None, Given] = Field(
+        default=None, description="the region of this file that follows a close marker"
+    )
+    inside: Annotated[_Text | None, Given] = Field(
+        default=None,
+        description="the region of this file in which alone an open marker counts, and to which a "
+        "close marker returns",
+    )
+    interrupts: tuple[_Interrupted, ...] = Field(
+        default=(),
+        description="what an open marker ends although it never closed: a channel, the id of a "
+        "format, or 'self' for this one",
+    )
+    stray_close: Literal["drop", "text"] = Field(
+        default="drop", description="what a close marker is that nothing opened"
+    )
+    proof: tuple[_Marker, ...] = Field(
+        default=(),
+        description="an open marker counts only if one of these literals stands in the region, "
+        "near its beginning",
+    )
+    implicit: StrictBool = Field(
+        default=False,
+        description="true: where the prompt has opened the reasoning, it is this region, as its "
+        "first open marker would",
+    )
+    last: StrictBool = Field(
+        default=False,
+        description="true, for content: nothing after the open marker is a marker of this format",
+    )
+    tool_name: Annotated[ToolNameSection | None, Given] = Field(
+        default=None, description="for a tool_call: where the tool's name stands"
+    )
+    arguments: Annotated[ArgumentsSection | None, Given] = Field(
+        default=None, description="for a tool_call: how its arguments are written"
+    )
 
     @field_validator("tool_name")
     @classmethod
@@ -249,10 +407,22 @@ class RegionSection(Section):
             raise ValueError("found 'arguments' without 'tool_name', expected both")
         if self.implicit and not self.open:
             raise ValueError("found 'implicit' without 'open', expected the marker that is implied")
-        if self.last and (self.close or self.channel != "content"):
-            raise ValueError("found 'last' with 'close' or not of content, expected only 'open'")
-        if self.inside and (self.then or not self.close):
-            raise ValueError("found 'inside' with 'then' or without 'close', expected only 'close'")
+        if self.inside and self.then:
+            raise ValueError(
+                "found 'inside' with 'then', expected only one: a close marker leads to one region"
+            )
+        if self.inside and not self.close:
+            raise ValueError(
+                "found 'inside' without 'close', expected the markers that lead back out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_the_markers(self) -> RegionSection:
+        if self.last and self.channel != "content":
+            raise ValueError(f"found 'last' in {self.channel}, expected it only in content")
+        if self.last and self.close:
+            raise ValueError("found 'last' with 'close', expected none: no marker follows it")
         return self
 
 
@@ -262,41 +432,64 @@ class ExampleSection(Section):
     name: _Text = Field(description="what the example shows")
     text: str = Field(description="what the model writes")
     visible: str = Field(description="what is left of it for the reader")
-    reasoning: str = ""
-    tool_call: str = ""
-    tool_result: str = ""
-    starts_in: Literal["content", "reasoning"] = "content"
-    tools: tuple[_Text, ...] = ()
+    reasoning: str = Field(default="", description="the reasoning in it, without its markers")
+    tool_call: str = Field(default="", description="the calls in it, without their markers")
+    tool_result: str = Field(default="", description="the results in it, without their markers")
+    starts_in: Literal["content", "reasoning"] = Field(
+        default="content", description="reasoning: the prompt has already opened it"
+    )
+    tools: tuple[_Text, ...] = Field(default=(), description="the tools that it calls")
 
 
 class FormatSection(Section):
-    """The whole file."""
+    """One model family's way of writing."""
 
-    id: Annotated[str, AfterValidator(_format_id)] = Field(description="the name of the file")
+    id: _Id = Field(description="the name of the file")
     models: _Texts = Field(description="a list of the models that write this")
     sources: _Texts = Field(description="a list of where this was read")
     groups: tuple[Literal["all", "reasoning", "tools"], ...] = Field(
         description="a list of the groups it is in; [] if it is for rules that name it"
     )
     why: _Text = Field(description="one sentence: why it is in these groups or in none")
-    shape: Annotated[str, AfterValidator(_shape)] | None = None
-    regions: Annotated[tuple[RegionSection, ...], NotEmpty] = ()
-    discard: tuple[_Marker, ...] = ()
-    tail: tuple[_Marker, ...] = ()
-    opened_by_prompt: tuple[_Glob, ...] = ()
+    shape: Annotated[_Shape | None, Given] = Field(
+        default=None, description="the id of the format whose regions and markers these are"
+    )
+    regions: Annotated[tuple[RegionSection, ...], NotEmpty] = Field(
+        default=(), description="the stretches of text that belong to one channel each"
+    )
+    discard: tuple[_Marker, ...] = Field(
+        default=(), description="markers that are removed wherever they stand, such as stop tokens"
+    )
+    tail: tuple[_Marker, ...] = Field(
+        default=(), description="markers that are removed only at the end of a message"
+    )
+    opened_by_prompt: tuple[_Glob, ...] = Field(
+        default=(),
+        description="globs for the lower-case names of the models whose prompt opens the reasoning",
+    )
     examples: Annotated[tuple[ExampleSection, ...], NotEmpty] = Field(
         description="a list of at least one example"
     )
 
     @model_validator(mode="after")
     def _says_something(self) -> FormatSection:
-        own = self.regions or self.discard or self.tail
-        if bool(self.shape) == bool(own):
+        own = [name for name in ("regions", "discard", "tail") if getattr(self, name)]
+        if self.shape and own:
             raise ValueError(
-                "found no 'regions', or both 'regions' and 'shape', expected a list of regions, or "
-                "the id of the format whose regions these are"
+                f"found {_both(['shape', *own])}, expected only 'shape': it stands for all markers"
+            )
+        if not self.shape and not own:
+            raise ValueError(
+                "found no markers, expected a list of 'regions', or 'shape' with the id of the "
+                "format whose regions these are"
             )
         return self
+
+
+def _both(names: Collection[str]) -> str:
+    """``'a', 'b' and 'c'``."""
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} and {last}"
 
 
 # --- what one region says of another ------------------------------------------------------------
@@ -322,6 +515,9 @@ def _between_regions(document: Document) -> Iterator[Mistake]:
             if isinstance(other, str) and known and other not in known:
                 message = f"found {other!r}, expected {either(known)}{did_you_mean(other, known)}"
                 yield document.mistake(("regions", index, key), message)
+        if isinstance(name, str) and region.get("inside") == name:
+            message = f"found {name!r}, the region itself, expected the one around it"
+            yield document.mistake(("regions", index, "inside"), message)
         outer = next((r for i, r in mappings.items() if names[i] == region.get("inside")), {})
         if outer.get("body", "text") != "text":
             message = f"found {region['inside']!r}, expected a region whose body is text"

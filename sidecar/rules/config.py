@@ -1,7 +1,7 @@
 """The configuration file: its keys, their defaults, and the frozen values they become.
 
-Owns what an operator may write. Knows no format by itself (their names are an input) and nothing
-of how a rule is carried out; whether one is about a request is :mod:`sidecar.rules.match`'s.
+Owns what an operator may write. Of formats it knows only the names, and it knows nothing of how
+a rule is carried out; whether one is about a request is :mod:`sidecar.rules.match`'s.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    PositiveInt,
     StrictBool,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from sidecar.core.policy import (
@@ -38,6 +40,7 @@ from sidecar.core.policy import (
 )
 from sidecar.errors import Mistake
 from sidecar.rules import strictyaml
+from sidecar.rules.catalogue import format_ids
 from sidecar.rules.environment import expand
 from sidecar.rules.match import Match, Tools
 from sidecar.rules.strictyaml import Document
@@ -96,12 +99,16 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that an operator decides. ``rules`` are ordered: the first that matches wins."""
+    """All that an operator decides. ``rules`` are ordered: the first that matches wins.
+
+    ``formats`` is the folder of formats of the operator's own.
+    """
 
     listen: Address
     admin: Address
     upstream: Upstream
     limits: Limits
+    formats: Path | None
     rules: tuple[RuleSpec, ...]
     paths: tuple[str, ...]
     response_headers: tuple[str, ...]
@@ -266,6 +273,13 @@ def _on_empty(value: object) -> EmptyAnswer:
     raise ValueError(f"expected {', '.join(map(repr, _EMPTY_WORDS))} or {{text: …}}{suggestion}")
 
 
+def _folder(value: object, info: ValidationInfo) -> Path:
+    folder: Path = info.context["folder"] if info.context else Path()
+    if not isinstance(value, str) or not format_ids(folder / value):
+        raise ValueError("expected a folder with *.yaml files of formats, as seen from this file")
+    return folder / value
+
+
 def _known_format(name: str, info: ValidationInfo) -> str:
     known: Collection[str] = info.context["formats"] if info.context else DEFAULT_FORMATS
     if name not in known:
@@ -273,9 +287,27 @@ def _known_format(name: str, info: ValidationInfo) -> str:
     return name
 
 
+class _EmptyText(Section):
+    """A text to send if nothing of an answer is left."""
+
+    text: str = Field(
+        description="the text", json_schema_extra={"minLength": 1, "maxLength": _MAX_EMPTY_TEXT}
+    )
+
+
+def _written(pattern: re.Pattern[str], *examples: str) -> WithJsonSchema:
+    """What a value looks like in the file, for an editor."""
+    return WithJsonSchema(
+        {"type": "string", "pattern": f"^(?:{pattern.pattern})$", "examples": list(examples)}
+    )
+
+
 _AddressText: TypeAlias = Annotated[Address, BeforeValidator(parse_address, str)]
-_Duration: TypeAlias = Annotated[float, BeforeValidator(_duration, str)]
-_Size: TypeAlias = Annotated[int, BeforeValidator(_size, int | str)]
+_Duration: TypeAlias = Annotated[
+    float, BeforeValidator(_duration), _written(_DURATION, "300ms", "5s", "2m", "1h")
+]
+_SizeText: TypeAlias = Annotated[str, _written(_SIZE, "8KiB", "32MiB", "1GiB")]
+_Size: TypeAlias = Annotated[int, BeforeValidator(_size, PositiveInt | _SizeText)]
 _Glob: TypeAlias = Annotated[str, AfterValidator(_glob)]
 _Globs: TypeAlias = Annotated[
     tuple[_Glob, ...], NotEmpty, BeforeValidator(_as_list, str | list[str])
@@ -283,7 +315,10 @@ _Globs: TypeAlias = Annotated[
 _ForwardedPath: TypeAlias = Annotated[_Glob, AfterValidator(_starting_with("/"))]
 _MatchedPath: TypeAlias = Annotated[_Glob, AfterValidator(_starting_with("/", "*"))]
 _Header: TypeAlias = Annotated[str, AfterValidator(_header)]
-_EmptyAnswer: TypeAlias = Annotated[EmptyAnswer, PlainValidator(_on_empty, str | dict[str, str])]
+_EmptyAnswer: TypeAlias = Annotated[
+    EmptyAnswer, PlainValidator(_on_empty, Literal["allow", "promote", "error"] | _EmptyText)
+]
+_Folder: TypeAlias = Annotated[Path, PlainValidator(_folder, str)]
 _ReasoningFields: TypeAlias = Annotated[
     tuple[Literal["reasoning_content", "reasoning"], ...], NotEmpty, AfterValidator(_each_once)
 ]
@@ -295,9 +330,13 @@ _FormatName: TypeAlias = Annotated[str, AfterValidator(_known_format)]
 class TimeoutsSection(Section):
     """Durations such as ``5s``."""
 
-    connect: _Duration = 5.0
-    first_byte: _Duration = 300.0
-    idle: _Duration = 300.0
+    connect: _Duration = Field(
+        default=5.0, description="how long upstream may take to accept a connection (5s)"
+    )
+    first_byte: _Duration = Field(
+        default=300.0, description="how long it may take to send its first byte (300s)"
+    )
+    idle: _Duration = Field(default=300.0, description="how long between two reads (300s)")
 
 
 class UpstreamSection(Section):
@@ -306,25 +345,45 @@ class UpstreamSection(Section):
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="the upstream's URL, such as http://127.0.0.1:8000/v1"
     )
-    api_key: Annotated[str, AfterValidator(_api_key)] | None = None
-    timeouts: TimeoutsSection = TimeoutsSection()
+    api_key: Annotated[str, AfterValidator(_api_key)] | None = Field(
+        default=None,
+        description="sent as a bearer token instead of the client's own; empty: the client's goes "
+        "through",
+    )
+    timeouts: TimeoutsSection = Field(
+        default=TimeoutsSection(), description="durations such as 300ms, 5s, 2m or 1h"
+    )
 
 
 class LimitsSection(Section):
     """Sizes such as ``32MiB``."""
 
-    request_body: _Size = 32 * 1024**2
-    event: _Size = 8 * 1024**2
-    promoted: _Size = 64 * 1024
+    request_body: _Size = Field(
+        default=32 * 1024**2, description="of a chat request or a completion (32MiB)"
+    )
+    event: _Size = Field(
+        default=8 * 1024**2,
+        description="of one event of a stream, or of an answer that is not streamed (8MiB)",
+    )
+    promoted: _Size = Field(
+        default=64 * 1024,
+        description="of the reasoning that one answer keeps for 'on_empty: promote' (64KiB)",
+    )
 
 
 class MatchSection(Section):
     """What a request must be; all that is given must hold."""
 
-    model: _Globs = ()
-    path: Annotated[_MatchedPath | None, Given] = None
-    headers: Annotated[dict[str, _Glob], AfterValidator(_headers)] = Field(default_factory=dict)
-    tools: Annotated[Tools | None, Given] = None
+    model: _Globs = Field(default=(), description="a glob for the model's name, or a list of them")
+    path: Annotated[_MatchedPath | None, Given] = Field(
+        default=None, description="a glob for the path"
+    )
+    headers: Annotated[dict[str, _Glob], AfterValidator(_headers)] = Field(
+        default_factory=dict, description="pairs of a header's name and a glob for its value"
+    )
+    tools: Annotated[Tools | None, Given] = Field(
+        default=None, description="whether the request declares tools"
+    )
 
 
 _POLICY: Final = Policy()
@@ -335,22 +394,69 @@ _PLAIN_WISHES: Final = {wish.name for wish in fields(Policy)} - {"on_empty", "em
 class RuleSection(Section):
     """Which requests, which formats, and what becomes of each channel."""
 
-    name: Annotated[str, AfterValidator(_rule_name)] = ""
-    match: MatchSection = MatchSection()
-    formats: tuple[_FormatName, ...] = DEFAULT_FORMATS
-    reasoning: Reasoning = _POLICY.reasoning
-    reasoning_fields: _ReasoningFields = ("reasoning_content",)
-    tool_calls: ToolCalls = _POLICY.tool_calls
-    tool_results: ToolResults = _POLICY.tool_results
-    starts_in: StartsIn = _POLICY.starts_in
-    unclosed: Unclosed = _POLICY.unclosed
-    quoted: Quoted = _POLICY.quoted
-    on_empty: _EmptyAnswer = EmptyAnswer(_POLICY.on_empty)
-    finish_reason: FinishReason = _POLICY.finish_reason
-    unknown_fields: UnknownFields = _POLICY.unknown_fields
-    case_insensitive: StrictBool = _POLICY.case_insensitive
-    attributes: StrictBool = _POLICY.attributes
-    mode: Mode = _POLICY.mode
+    name: Annotated[str, AfterValidator(_rule_name)] = Field(
+        default="", description="what metrics and logs call the rule"
+    )
+    match: MatchSection = Field(
+        default=MatchSection(), description="what a request must be; all that is given must hold"
+    )
+    formats: tuple[_FormatName, ...] = Field(
+        default=DEFAULT_FORMATS,
+        description="which model families to recognise in the text: ids of formats, and the groups "
+        "all, reasoning and tools",
+    )
+    reasoning: Reasoning = Field(
+        default=_POLICY.reasoning,
+        description="what becomes of reasoning; move: out of the answer, into fields of its own",
+    )
+    reasoning_fields: _ReasoningFields = Field(
+        default=("reasoning_content",), description="those fields: one or both"
+    )
+    tool_calls: ToolCalls = Field(
+        default=_POLICY.tool_calls,
+        description="what becomes of tool calls; declared: only calls to tools that the request "
+        "declares stay; move: out of the answer's text, into delta.tool_calls",
+    )
+    tool_results: ToolResults = Field(
+        default=_POLICY.tool_results, description="what becomes of tool results"
+    )
+    starts_in: StartsIn = Field(
+        default=_POLICY.starts_in,
+        description="where an answer begins; reasoning: the prompt's template has already opened "
+        "it; auto: by what the request and the formats say",
+    )
+    unclosed: Unclosed = Field(
+        default=_POLICY.unclosed,
+        description="what becomes of a region that is still open when the answer ends",
+    )
+    quoted: Quoted = Field(
+        default=_POLICY.quoted,
+        description="what becomes of a marker in a code span or code fence of the visible answer",
+    )
+    on_empty: _EmptyAnswer = Field(
+        default=EmptyAnswer(_POLICY.on_empty),
+        description="what to do if nothing of an answer is left; promote: send the hidden "
+        "reasoning; {text: …}: send that text",
+    )
+    finish_reason: FinishReason = Field(
+        default=_POLICY.finish_reason,
+        description="rewrite: tool_calls becomes stop when every call was stripped",
+    )
+    unknown_fields: UnknownFields = Field(
+        default=_POLICY.unknown_fields,
+        description="what becomes of JSON keys that the sidecar does not know",
+    )
+    case_insensitive: StrictBool = Field(
+        default=_POLICY.case_insensitive,
+        description="true: markers count in any case, so <THINK> is <think>",
+    )
+    attributes: StrictBool = Field(
+        default=_POLICY.attributes,
+        description='true: open tags count with attributes too, such as <think lang="en">',
+    )
+    mode: Mode = Field(
+        default=_POLICY.mode, description="observe: change nothing, count what would be"
+    )
 
     @property
     def policy(self) -> Policy:
@@ -361,16 +467,38 @@ class RuleSection(Section):
 
 
 class ConfigSection(Section):
-    """The whole file."""
+    """The sidecar's configuration."""
 
-    version: Literal[1] = 1
-    listen: _AddressText = Address("127.0.0.1", 8080)
-    admin: _AddressText = Address("127.0.0.1", 9090)
+    version: Literal[1] = Field(default=1, description="of this file's language")
+    listen: _AddressText = Field(
+        default=Address("127.0.0.1", 8080), description="where clients connect, HOST:PORT"
+    )
+    admin: _AddressText = Field(
+        default=Address("127.0.0.1", 9090),
+        description="where /healthz, /readyz and /metrics are, HOST:PORT",
+    )
     upstream: UpstreamSection = Field(description="a mapping with the upstream's base_url")
-    limits: LimitsSection = LimitsSection()
-    rules: tuple[RuleSection, ...] = ()
-    paths: tuple[_ForwardedPath, ...] = ()
-    response_headers: tuple[_Header, ...] = ()
+    limits: LimitsSection = Field(
+        default=LimitsSection(), description="sizes such as 512B, 8KiB, 32MiB or a number of bytes"
+    )
+    formats: Annotated[_Folder | None, Given] = Field(
+        default=None,
+        description="a folder of format files of your own, as seen from this file; they are added "
+        "to those that ship with the sidecar, and one of the same id takes its place",
+    )
+    rules: tuple[RuleSection, ...] = Field(
+        default=(),
+        description="tried in order, the first that matches wins; without this key, two built-in "
+        "rules apply, and [] filters nothing",
+    )
+    paths: tuple[_ForwardedPath, ...] = Field(
+        default=(),
+        description="globs for paths that are forwarded besides the API under /v1, unfiltered",
+    )
+    response_headers: tuple[_Header, ...] = Field(
+        default=(),
+        description="response headers that pass on filtered answers besides the harmless ones",
+    )
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -379,19 +507,29 @@ class ConfigSection(Section):
 def load_config(
     path: Path, environment: Mapping[str, str], known_formats: Collection[str]
 ) -> Config:
-    """The configuration in the file at ``path``; ``known_formats`` are what a rule may name.
+    """The configuration in the file at ``path``; ``known_formats`` are what a rule may name
+    besides the formats of the operator's own.
 
     Raises :class:`~sidecar.errors.ConfigError` with all the mistakes of the file.
     """
     document, mistakes = expand(strictyaml.load(path), environment)
     also = (*mistakes, *_same_names(document), *_same_address(document))
-    return _config(validate(document, ConfigSection, also=also, context={"formats": known_formats}))
+    known = {*known_formats, *_own_formats(document, path.parent)}
+    context = {"formats": known, "folder": path.parent}
+    return _config(validate(document, ConfigSection, also=also, context=context))
 
 
 def built_in_config(upstream: str) -> Config:
     """The defaults in front of the base URL ``upstream``; raises ``ConfigError`` if it is none."""
     document = Document("--upstream", {"upstream": {"base_url": upstream}})
     return _config(validate(document, ConfigSection))
+
+
+def _own_formats(document: Document, folder: Path) -> list[str]:
+    """The ids in the folder ``formats``, even where one of its files is wrong: that is told
+    elsewhere, and is no mistake of a rule that names it."""
+    own = document.value.get("formats") if isinstance(document.value, dict) else None
+    return format_ids(folder / own) if isinstance(own, str) else []
 
 
 def _default_name(index: int) -> str:
@@ -425,6 +563,7 @@ def _config(section: ConfigSection) -> Config:
         admin=section.admin,
         upstream=_upstream(section.upstream),
         limits=_limits(section.limits),
+        formats=section.formats,
         rules=rules if "rules" in section.model_fields_set else BUILT_IN_RULES,
         paths=section.paths,
         response_headers=section.response_headers,

@@ -32,11 +32,11 @@ class Running:
 @asynccontextmanager
 async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIterator[Running]:
     """A sidecar that serves as long as the context is open; without a ``catalogue``, with the
-    formats that ship with the package.
+    formats that ship with the package and those that ``config`` adds.
 
     Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
     """
-    catalogue = catalogue or shipped_catalogue()
+    catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     metrics = Metrics()
     async with AsyncExitStack() as stack:

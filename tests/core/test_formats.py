@@ -11,9 +11,8 @@ from sidecar.core.channel import Channel
 from sidecar.core.format import At
 from sidecar.core.lane import Lane
 from sidecar.core.policy import ToolCalls
-from sidecar.core.vocabulary import Vocabulary
 from tests.cuts import every_way
-from tests.promises import CATALOGUE, Case, cases, channel_text, name, segments
+from tests.promises import CATALOGUE, Case, cases, channel_text, compiled, name, segments
 
 CASES = list(cases())
 SAID = (Channel.CONTENT, Channel.REASONING, Channel.TOOL_CALL, Channel.TOOL_RESULT)
@@ -84,7 +83,7 @@ WITH_TOOLS = [case for case in CASES if case.example.tools and len(case.formats)
 def test_the_names_of_the_tools_are_read_from_the_calls(case: Case) -> None:
     # A call stays in the text if the request declares its tools, and it goes if it lacks one.
     policy = replace(case.policy, tool_calls=ToolCalls.DECLARED)
-    vocabulary = Vocabulary(case.formats, policy)
+    vocabulary = compiled(case.formats, policy)
     text, tools = case.example.text, frozenset(case.example.tools)
 
     def calls(declared: frozenset[str]) -> str:

@@ -62,6 +62,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         admin=Address("127.0.0.1", 9090),
         upstream=Upstream("http://127.0.0.1:8000/v1", None, Timeouts(5.0, 300.0, 300.0)),
         limits=Limits(32 * 1024 * 1024, event=8 * 1024 * 1024, promoted=64 * 1024),
+        formats=None,
         rules=BUILT_IN_RULES,
         paths=(),
         response_headers=(),
@@ -185,7 +186,11 @@ def test_an_unset_variable_is_told_with_all_other_mistakes(folder: Folder) -> No
 DURATION = "expected a duration with its unit, such as 300ms, 5s, 2m or 1h"
 SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
-KEYS = "'version', 'listen', 'admin', 'upstream', 'limits', 'rules', 'paths' or 'response_headers'"
+KEYS = (
+    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'rules', 'paths' or "
+    "'response_headers'"
+)
+FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"
 EMPTY = "expected 'allow', 'promote', 'error' or {text: …}"
 TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
@@ -228,6 +233,12 @@ RULE_KEYS = (
         ("paths: /metrics", "2:8: paths: found '/metrics', expected a list"),
         ("response_headers: ['a: b']", "2:20: response_headers.0: found 'a: b', expected the name "
          "of a header, such as x-request-id"),
+        ("formats: 5", f"2:10: formats: found 5, {FOLDER}"),
+        ("formats: c.yaml", f"2:10: formats: found 'c.yaml', {FOLDER}"),
+        ("formats: nowhere", f"2:10: formats: found 'nowhere', {FOLDER}"),
+        ("formats: empty", f"2:10: formats: found 'empty', {FOLDER}"),
+        ("formats:", "2:1: formats: found nothing, expected a value; leave the key out to leave "
+         "it open"),
         ("rules:", "2:1: rules: found nothing, expected a list"),
         ("rules: [think]", "2:9: rules.0: found 'think', expected a mapping of keys to values"),
         ("rules:\n- reasoning: strip", "3:14: rules.0.reasoning: found 'strip', expected 'drop', "
@@ -296,7 +307,24 @@ RULE_KEYS = (
 )  # fmt: skip
 def test_each_mistake_is_one_sentence_with_its_place(folder: Folder, text: str, line: str) -> None:
     """A mistake says where it is, what was found and what is right."""
+    (folder.path.parent / "empty").mkdir()
     assert folder.refused(UPSTREAM + text) == [f"c.yaml:{line}"]
+
+
+def test_rules_may_name_formats_of_the_operators_own(folder: Folder) -> None:
+    """Their folder is found from the file, and a file in it is a name even if it is wrong."""
+    own = folder.path.parent / "own"
+    own.mkdir()
+    (own / "mine.yaml").write_text("")
+    text = UPSTREAM + "formats: ${WHERE:-own}\nrules: [{formats: [mine, think]}]\n"
+    for environment in ({}, {"WHERE": str(own)}):
+        config = folder.load(text, environment)
+        assert config.formats == own
+        assert config.rules[0].formats == ("mine", "think")
+    assert folder.refused(text.replace("[mine,", "[mne,")) == [
+        "c.yaml:3:20: rules.0.formats.0: found 'mne', expected a format or a group; "
+        "did you mean 'mine'?"
+    ]
 
 
 URL = "expected an http or https URL, such as http://127.0.0.1:8000/v1"

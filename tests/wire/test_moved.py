@@ -19,7 +19,9 @@ from tests.promises import (
     Case,
     cases_in_company,
     chunk,
+    compiled,
     document,
+    name,
     payloads,
     run,
     stream,
@@ -140,7 +142,7 @@ def says_not_how(format_: Format) -> bool:
 
 @pytest.mark.parametrize("case", READABLE, ids=lambda case: f"{case.format.id}-{case.example.name}")
 def test_every_family_s_calls_are_moved_or_the_client_is_told(case: Case) -> None:
-    vocabulary = Vocabulary(case.formats, MOVE)
+    vocabulary = compiled(case.formats, MOVE)
     start = vocabulary.start_in_reasoning if case.example.starts_in_reasoning else None
 
     def answer(pieces: list[str]) -> Told:
@@ -149,7 +151,7 @@ def test_every_family_s_calls_are_moved_or_the_client_is_told(case: Case) -> Non
     text = case.example.text
     whole = answer([text])
     assert whole.text == case.example.visible
-    names = [name for name, _ in whole.calls]
+    names = list(dict.fromkeys(name for name, _ in whole.calls))
     if names or not (whole.error or says_not_how(case.format)):
         assert names == list(case.example.tools)[: len(names) if whole.error else None]
         assert whole.error or whole.finish == "tool_calls"
@@ -157,10 +159,41 @@ def test_every_family_s_calls_are_moved_or_the_client_is_told(case: Case) -> Non
         assert answer(pieces) == whole
 
 
+def said(deltas: list[Any]) -> tuple[str, str, list[tuple[str, str]]]:
+    """The answer, the reasoning and the calls of deltas, or of one message."""
+    calls: list[tuple[str, str]] = []
+    for call in (call for delta in deltas for call in delta.get("tool_calls") or ()):
+        if "id" in call:
+            calls.append((call["function"]["name"], ""))
+        name, arguments = calls[-1]
+        calls[-1] = name, arguments + call["function"]["arguments"]
+    text = "".join(delta.get("content") or "" for delta in deltas)
+    reasoning = "".join(delta.get("reasoning_content") or "" for delta in deltas)
+    return text, reasoning, calls
+
+
+@pytest.mark.parametrize("case", list(cases_in_company()), ids=name)
+def test_the_document_says_the_reasoning_and_the_calls_that_the_stream_says(case: Case) -> None:
+    policy = Policy(reasoning=Reasoning.MOVE, tool_calls=ToolCalls.MOVE)
+    vocabulary = compiled(case.formats, policy)
+    start = vocabulary.start_in_reasoning if case.example.starts_in_reasoning else None
+    ruling = Ruling(policy, vocabulary, start=start)
+    text = case.example.text
+    whole = json.loads(filter_document(document(text), Chat(ruling)))
+    events = [json.loads(p) for p in payloads(run(Chat(ruling), [stream(units(text))]))[:-1]]
+    if "error" in whole:
+        assert events[-1] == whole
+        return
+    message = whole["choices"][0]["message"]
+    found = said([event["choices"][0]["delta"] for event in events])
+    assert found == said([message])
+    assert found[:2] == (case.example.visible, case.example.reasoning)
+
+
 def test_of_the_examples_most_are_moved() -> None:
     moved = 0
     for case in READABLE:
-        vocabulary = Vocabulary(case.formats, MOVE)
+        vocabulary = compiled(case.formats, MOVE)
         start = vocabulary.start_in_reasoning if case.example.starts_in_reasoning else None
         out = run(Chat(Ruling(MOVE, vocabulary, start=start)), [stream([case.example.text])])
         moved += not told(out).error

@@ -1,0 +1,14 @@
+"""What a run of the tests says at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.rules.catalogue import shipped_catalogue
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How large the catalogue is that the tests ran over."""
+    formats = shipped_catalogue().formats.values()
+    examples = sum(len(format_.examples) for format_ in formats)
+    terminalreporter.write_line(f"catalogue: {len(formats)} families, {examples} examples")
