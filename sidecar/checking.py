@@ -63,7 +63,8 @@ def check(
                 waiting += _files([config.formats] if config.formats else [])
         except ConfigError as error:
             wrong.extend(error.mistakes)
-    return right, wrong
+    # Files whose shape is a wrong file have its mistakes too.
+    return right, list(dict.fromkeys(wrong))
 
 
 def summary(right: Sequence[Checked]) -> str:

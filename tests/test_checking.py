@@ -74,6 +74,18 @@ def test_a_format_is_told_from_a_configuration_wherever_it_is(tmp_path: Path) ->
     assert {mistake.path for mistake in wrong} >= {"models", "examples"}
 
 
+def test_the_mistakes_of_a_shape_are_told_once(formats: Path) -> None:
+    path = formats / "thinking.yaml"
+    text = path.read_text(encoding="utf-8")
+    head, examples = text.partition("regions:")[0], "examples:" + text.partition("examples:")[2]
+    like = head.replace("id: thinking", "id: like") + "shape: thinking\n" + examples
+    (formats / "like.yaml").write_text(like, "utf-8")
+    assert check([formats], {})[1] == []
+    path.write_text(text.replace("channel: reasoning", "channel: resoning"), "utf-8")
+    [mistake] = check([formats], {})[1]
+    assert mistake.file == str(path)
+
+
 def test_a_format_may_name_those_that_ship_with_the_package(formats: Path) -> None:
     path = formats / "thinking.yaml"
     text = path.read_text(encoding="utf-8")

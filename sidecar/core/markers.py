@@ -1,7 +1,7 @@
 """Which markers to look for, and which tail of a text might still become one.
 
-A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of characters.
-A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
+A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of
+characters. A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
 is built once per place a lane can be in, and shared by all streams.
 """
 

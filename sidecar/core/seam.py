@@ -38,7 +38,7 @@ class Joint(NamedTuple):
 class Seam:
     """The end of one lane's visible text. ``hidden``: the lane begins in a hidden region."""
 
-    __slots__ = ("_edge", "_line_ends", "_removed_call", "held")
+    __slots__ = ("_edge", "_line_ends", "_removed_call", "_restored", "held")
 
     def __init__(self, *, hidden: bool) -> None:
         self.held = ""
@@ -48,6 +48,8 @@ class Seam:
         """Line ends at the end of the visible text so far."""
         self._removed_call = False
         """The last thing removed was a tool call: a comma may separate it from the next."""
+        self._restored = False
+        """The last thing shown is a region that was to be removed: it still counts as one."""
 
     def __repr__(self) -> str:
         return str(self._edge.value)
@@ -55,7 +57,7 @@ class Seam:
     @property
     def plain(self) -> bool:
         """Whether visible text came last, so that more of it is joined as it is."""
-        return self._edge is _Edge.VISIBLE
+        return self._edge is _Edge.VISIBLE and not self._restored
 
     @property
     def untouched(self) -> bool:
@@ -72,7 +74,7 @@ class Seam:
         places = set()
         if self._edge in (_Edge.START, _Edge.LEADING):
             places.add(At.START)
-        if self._edge in (_Edge.LEADING, _Edge.REMOVED):
+        if self._edge in (_Edge.LEADING, _Edge.REMOVED) or self._restored:
             places.add(At.AFTER)
         return places
 
@@ -101,6 +103,8 @@ class Seam:
             self._removed_call = False
         else:
             joint = Joint("", text)
+        if joint.visible.strip(SPACE):
+            self._restored = False
         if joint.visible:
             self.passed(joint.visible)
         return joint
@@ -115,6 +119,7 @@ class Seam:
             self.passed(visible)
         if call is not None:
             self._removed_call = call
+        self._restored = False
         space, self.held = self.held, ""
         self._edge = _AFTER_REMOVAL[self._edge]
         return Joint(separator + space, visible)
@@ -122,6 +127,7 @@ class Seam:
     def restore(self, text: str) -> None:
         """``text`` is visible after all, though a region was removed where it stands."""
         self._edge = _Edge.VISIBLE
+        self._restored = True
         if text:
             self.passed(text)
 

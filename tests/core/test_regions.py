@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.channel import Channel
-from sidecar.core.format import At, Body, Format, Region
+from sidecar.core.format import At, Body, Format, Region, ToolName
 from sidecar.core.jsonbody import MAX_STRING
 from sidecar.core.lane import Lane
 from sidecar.core.lookahead import MAX_PROOF, MAX_TAIL
@@ -112,6 +112,26 @@ def test_after_is_directly_after_a_removed_region(text: str, left: str) -> None:
         stray_close_is_text=True,
     )
     assert visible(text, THINK, Format("r", (wrapper,))) == left
+
+
+@pytest.mark.parametrize("between", ["; ", ";\n", ";"])
+def test_a_call_that_stays_counts_as_the_region_that_the_next_one_is_after(between: str) -> None:
+    name = ToolName(json="name")
+    calls = Format(
+        "j",
+        (
+            Region("first", Channel.TOOL_CALL, ("<c>",), ("</c>",), tool_name=name),
+            Region(
+                "next", Channel.TOOL_CALL, (";{space}<c>",), ("</c>",), At.AFTER, tool_name=name
+            ),
+        ),
+    )
+    vocabulary = Vocabulary([calls], Policy(tool_calls=ToolCalls.DECLARED))
+    kept, hidden = '<c>{"name": "a"}</c>', '<c>{"name": "b"}</c>'
+    text = f"{kept}{between}{hidden} Hi {between}"
+    for pieces in every_way(text):
+        lane = Lane(vocabulary, frozenset({"a"}))
+        assert channel_text(segments(lane, pieces), Channel.CONTENT) == f"{kept} Hi {between}"
 
 
 # Wrappers.

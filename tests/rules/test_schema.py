@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from sidecar.core.format import ArgumentsAs, At, Body
+from sidecar.core.policy import Mode, OnEmpty, Reasoning
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import INTERRUPTIBLE, FormatSection, shipped_catalogue
 from sidecar.rules.config import ConfigSection
@@ -40,9 +41,10 @@ def parts(value: object) -> Iterator[dict[str, Any]]:
     """Every mapping in a schema."""
     if isinstance(value, dict):
         yield value
-    items = value.values() if isinstance(value, dict) else value
-    for item in items if isinstance(items, list | type({}.values())) else ():
-        yield from parts(item)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from parts(item)
 
 
 def sections(files: str) -> list[dict[str, Any]]:
@@ -113,8 +115,10 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
 def test_every_choice_is_offered(files: str) -> None:
     offered = {word for part in parts(SCHEMAS[files]) for word in part.get("enum", ())}
     choices = words(MODELS[files])
-    assert choices >= ({*At, *Body, *ArgumentsAs} if files == "formats" else {"move", "promote"})
+    assert choices >= ({*At, *Body, *ArgumentsAs} if files == "formats" else {*Reasoning, *Mode})
     assert choices <= offered
+    if files == "config":
+        assert {*OnEmpty} - {OnEmpty.TEXT} <= offered  # TEXT has its own text
 
 
 def test_the_names_of_formats_are_offered() -> None:
