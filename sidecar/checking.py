@@ -13,7 +13,7 @@ from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules import strictyaml
-from sidecar.rules.catalogue import load_format, shipped_folder, shipped_names
+from sidecar.rules.catalogue import FormatSection, load_format, shipped_folder, shipped_names
 from sidecar.rules.config import load_config
 
 _CHANNELS = (
@@ -50,17 +50,20 @@ def check(
     wrong: list[Mistake] = []
     waiting = list(_files(paths))
     seen: set[Path] = set()
+    own: set[Path] = set()
     for path in waiting:  # which grows: a configuration may name a folder
         if path.resolve() in seen:
             continue
         seen.add(path.resolve())
         try:
-            if _is_format(path):
+            if path.parent in own or _is_format(path):
                 right.append(_check_format(path))
             else:
                 config = load_config(path, environment, shipped_names())
                 right.append(Checked(path, False, len(config.rules)))
-                waiting += _files([config.formats] if config.formats else [])
+                if config.formats:
+                    own.add(config.formats)
+                    waiting += sorted(config.formats.glob("*.yaml"))
         except ConfigError as error:
             wrong.extend(error.mistakes)
     # Files whose shape is a wrong file have its mistakes too.
@@ -90,11 +93,12 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _is_format(path: Path) -> bool:
-    """Whatever is in a folder ``formats`` is one; elsewhere, what has an id."""
+    """Whatever is in a folder ``formats`` is one; elsewhere, what has a format's keys."""
     if path.resolve().parent.name == "formats":
         return True
     value = strictyaml.load(path).value
-    return isinstance(value, dict) and "id" in value
+    keys = value.keys() if isinstance(value, dict) else set()
+    return "upstream" not in keys and not keys.isdisjoint(FormatSection.model_fields)
 
 
 def _check_format(path: Path) -> Checked:

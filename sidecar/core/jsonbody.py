@@ -15,8 +15,9 @@ _CLOSING = {Body.JSON: "}]", Body.VALUE: "}]", Body.PYTHON: "}])"}
 _GOES_ON = ",:}])"
 """What may follow a string in a value."""
 
-MAX_STRING = 4096
-"""Characters that are waited for to see whether a string ends as one; a longer one does."""
+MAX_STRING = 512
+"""Characters that are waited for to see whether a string ends as one; a longer one does. They are
+looked at again with every piece of text that comes."""
 
 
 class _At(StrEnum):
@@ -104,8 +105,8 @@ class JsonBody:
         """Whether the string that ``position`` is in ends as a string of a value does; None if the
         text ends before that is known, and will go on unless ``final``."""
         stops = _STRING_STOP[self._quote]
-        limit = position + MAX_STRING
-        window = text[:limit]
+        window = text[position : position + MAX_STRING]
+        position = 0
         while (found := stops.search(window, position)) is not None:
             if found[0] == "\n":
                 return False
@@ -115,7 +116,7 @@ class JsonBody:
                 if rest:
                     return rest[0] in _GOES_ON
                 break
-        if len(text) >= limit:
+        if len(window) == MAX_STRING:
             return True
         return False if final else None
 

@@ -414,15 +414,21 @@ class Lane:
         """A marker, written as ``text``, of ``region`` or of what the lane is in."""
         region = region or self._place.where.region
         if region is not None and region.kept:
-            self._show(text)
-            return
-        self._put(Segment(Channel.MARKUP, text, format_id, self._call))
+            self._keep(text)
+        else:
+            self._put(Segment(Channel.MARKUP, text, format_id, self._call))
 
     def _hide(self, region: ActiveRegion, text: str) -> None:
         if region.kept:
-            self._show(text)
+            self._keep(text)
         elif text:
             self._put(Segment(region.facts.channel, text, region.format_id, self._call))
+
+    def _keep(self, text: str) -> None:
+        """``text`` belongs to a region, and is visible all the same."""
+        # What is withheld came before it.
+        self._settle_withheld(final=False)
+        self._show(text)
 
     def _put(self, segment: Segment) -> None:
         if self._withheld is None:

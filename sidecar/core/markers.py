@@ -1,8 +1,8 @@
 """Which markers to look for, and which tail of a text might still become one.
 
-A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of
-characters. A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
-is built once per place a lane can be in, and shared by all streams.
+A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of characters
+(``_RUNS``). A :class:`MarkerSet` answers one question: what stands at this position? It holds no
+state, so a set is built once per place a lane can be in, and shared by all streams.
 """
 
 from __future__ import annotations

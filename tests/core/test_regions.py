@@ -235,6 +235,19 @@ def test_a_region_belongs_to_every_format_that_has_its_open_marker() -> None:
         assert visible("<think>a<c>b</c>D", *formats) == "D"
 
 
+@pytest.mark.parametrize(
+    ("text", "wishes"),
+    [
+        ("<think><c>x</think>", {"reasoning": Reasoning.KEEP, "tool_calls": ToolCalls.DECLARED}),
+        ("<think>a<c>x</c>b", {"tool_calls": ToolCalls.KEEP}),
+        ("<think>a<c>x", {"tool_calls": ToolCalls.KEEP}),
+    ],
+)
+def test_what_is_withheld_stays_before_what_is_kept(text: str, wishes: dict[str, Any]) -> None:
+    breaking = call("<c>", interrupts=frozenset({"think"}))
+    visible(text, THINK, breaking, unclosed=Unclosed.SHOW, **wishes)
+
+
 # Bodies.
 
 
