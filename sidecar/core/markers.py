@@ -34,6 +34,9 @@ class _Run(NamedTuple):
 ATTRIBUTES = "{attributes}"
 """What may follow the name in a tag, and is no tag that closes itself."""
 
+PLACEHOLDERS = ("{name}", "{number}", "{space}")
+"""What a format's markers may have in them."""
+
 _RUNS = {
     "{name}": _Run(re.compile(r"[A-Za-z0-9_.\-]*"), 1, 64),  # as long as OpenAI lets a tool's be
     "{number}": _Run(re.compile(r"[0-9]*"), 1, 4),

@@ -36,6 +36,7 @@ from sidecar.core.format import (
     Region,
     ToolName,
 )
+from sidecar.core.markers import PLACEHOLDERS
 from sidecar.errors import ConfigError, Mistake
 from sidecar.resources import config_dir
 from sidecar.rules.strictyaml import Document, load
@@ -163,6 +164,13 @@ def _marker(marker: str) -> str:
     return marker
 
 
+def _with_placeholders(marker: str) -> str:
+    unknown = set(re.findall(r"\{[a-z]+\}", marker)) - set(PLACEHOLDERS)
+    if unknown:
+        raise ValueError(f"expected no placeholder but {either(PLACEHOLDERS)}")
+    return marker
+
+
 def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("expected some text")
@@ -230,6 +238,7 @@ _ChannelName: TypeAlias = Literal["reasoning", "tool_call", "tool_result", "mark
 _Glob: TypeAlias = Annotated[
     str, AfterValidator(_glob), WithJsonSchema({"type": "string", "pattern": "^[^A-Z[]+$"})
 ]
+_Pattern: TypeAlias = Annotated[_Marker, AfterValidator(_with_placeholders)]
 _Between: TypeAlias = Annotated[tuple[str, _Marker], BeforeValidator(_pair)]
 
 # --- the file's sections ------------------------------------------------------------------------
@@ -334,12 +343,12 @@ class RegionSection(Section):
     name: _Text = Field(
         default="", description="what 'then' and 'inside' call the region; else, its channel"
     )
-    open: tuple[_Marker, ...] = Field(
+    open: tuple[_Pattern, ...] = Field(
         default=(),
         description="the markers that open it; {name}, {number} and {space} stand for a name, a "
         "number and white space",
     )
-    close: tuple[_Marker, ...] = Field(
+    close: tuple[_Pattern, ...] = Field(
         default=(),
         description="the markers that close it; without any, it ends with its value (see body), "
         "with another open marker, or with the message",
@@ -457,10 +466,10 @@ class FormatSection(Section):
     regions: Annotated[tuple[RegionSection, ...], NotEmpty] = Field(
         default=(), description="the stretches of text that belong to one channel each"
     )
-    discard: tuple[_Marker, ...] = Field(
+    discard: tuple[_Pattern, ...] = Field(
         default=(), description="markers that are removed wherever they stand, such as stop tokens"
     )
-    tail: tuple[_Marker, ...] = Field(
+    tail: tuple[_Pattern, ...] = Field(
         default=(), description="markers that are removed only at the end of a message"
     )
     opened_by_prompt: tuple[_Glob, ...] = Field(

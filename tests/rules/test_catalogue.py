@@ -244,6 +244,9 @@ OPEN = "expected a value; leave the key out to leave it open"
          "10:11: discard.0: found '', expected a marker of 1 to 64 characters"),
         (region(f"channel: reasoning, open: ['{'x' * 65}']"),
          f"7:33: regions.0.open.0: found '{'x' * 59}…, expected a marker of 1 to 64 characters"),
+        (region("channel: reasoning, open: ['<{nme}>']"),
+         "7:33: regions.0.open.0: found '<{nme}>', expected no placeholder but '{name}', "
+         "'{number}' or '{space}'"),
         (HEAD + REGIONS + EXAMPLES + "tail: x", "10:7: tail: found 'x', expected a list"),
         (HEAD + REGIONS + EXAMPLES + "tail: ['']",
          "10:8: tail.0: found '', expected a marker of 1 to 64 characters"),
