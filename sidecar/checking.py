@@ -13,8 +13,9 @@ from sidecar.core.policy import Policy, ToolCalls
 from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.errors import ConfigError, Mistake
 from sidecar.rules import strictyaml
-from sidecar.rules.catalogue import FormatSection, load_format, shipped_folder, shipped_names
+from sidecar.rules.catalogue import load_format, shipped_folder, shipped_names
 from sidecar.rules.config import load_config
+from sidecar.rules.formatfile import FormatSection
 
 _CHANNELS = (
     ("visible", Channel.CONTENT),

@@ -10,17 +10,15 @@ import pytest
 from sidecar.checking import check, summary, wrong_results
 from sidecar.core.channel import Channel
 from sidecar.core.format import Format
-from sidecar.rules.catalogue import (
+from sidecar.rules.catalogue import load_format, shipped_catalogue, shipped_names
+from sidecar.rules.config import load_config
+from sidecar.rules.formatfile import (
     ArgumentsSection,
     ExampleSection,
     FormatSection,
     RegionSection,
     ToolNameSection,
-    load_format,
-    shipped_catalogue,
-    shipped_names,
 )
-from sidecar.rules.config import load_config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.rules.validation import Section
 

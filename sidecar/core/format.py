@@ -1,7 +1,7 @@
 """A model family's way of writing, as facts: regions, and the markers that open and close them.
 
 A format says nothing about what should happen to a region; that is the policy's. The YAML in
-``config/formats/`` is read into these values by :mod:`sidecar.rules.catalogue`.
+``config/formats/`` is read into these values by :mod:`sidecar.rules.formatfile`.
 """
 
 from __future__ import annotations

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 from sidecar.core.format import Body
 
-_STRING_STOP = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
+STRING_STOPS = {quote: re.compile(rf"[{quote}\\\n]") for quote in "\"'"}
+"""By its quote, what ends a string, or escapes what would."""
+
 _WHITE_SPACE = " \t\r\n"
 _QUOTES = {Body.JSON: '"', Body.VALUE: '"', Body.PYTHON: "\"'"}
 _OPENING = {Body.JSON: "{[", Body.VALUE: "{[", Body.PYTHON: "{[("}
@@ -57,25 +60,28 @@ class JsonBody:
         return self._at is _At.STRING
 
     def seek(
-        self, text: str, position: int, stops: re.Pattern[str], inner: re.Pattern[str] | None
+        self,
+        text: str,
+        position: int,
+        stops: re.Pattern[str],
+        inner: Mapping[str, re.Pattern[str]] = STRING_STOPS,
     ) -> int:
         """The next position, from ``position`` on, at which a marker may begin or the value may
         end; the length of ``text`` if there is none. ``stops`` finds the first characters of the
-        markers, brackets and quotes; ``inner``, what may count even in a string."""
+        markers, brackets and quotes; ``inner``, by its quote, what ends a string or counts even in
+        one."""
         while position < len(text):
             if self._at is _At.ESCAPE:
                 self._at = _At.STRING
                 position += 1
             elif self._at is _At.STRING:
-                found = _STRING_STOP[self._quote].search(text, position)
-                end = len(text) if found is None else found.end()
-                hit = inner.search(text, position, end) if inner is not None else None
-                if hit is not None:
-                    return hit.start()
+                found = inner[self._quote].search(text, position)
                 if found is None:
-                    return end
+                    return len(text)
+                if found[0] not in ("\\", "\n", self._quote):
+                    return found.start()
                 self._leave_string(found[0])
-                position = end
+                position = found.end()
             elif self._at is _At.BEFORE:
                 if text[position] not in _WHITE_SPACE:
                     return position
@@ -104,7 +110,7 @@ class JsonBody:
     def goes_on(self, text: str, position: int, *, final: bool) -> bool | None:
         """Whether the string that ``position`` is in ends as a string of a value does; None if the
         text ends before that is known, and will go on unless ``final``."""
-        stops = _STRING_STOP[self._quote]
+        stops = STRING_STOPS[self._quote]
         window = text[position : position + MAX_STRING]
         position = 0
         while (found := stops.search(window, position)) is not None:

@@ -54,6 +54,10 @@ class Lane:
         self._json: JsonBody | None = None
         self._withheld: list[Segment] | None = None
         self._withheld_size = 0
+        self._restored_closers: Collection[str] = ()
+        """What closes the withheld region, or the one that was restored last."""
+        self._follows_restored = False
+        """The region follows one that was restored directly."""
         self._call = 0
         """The number of the call that the lane is in, 0 if in none."""
         self._calls = 0
@@ -249,10 +253,9 @@ class Lane:
                 return position, False
 
     def _next_stop(self, text: str, position: int) -> int:
-        markers, recall = self._place.markers, self._place.recall
+        place, markers = self._place, self._place.markers
         if self._json is not None:
-            inner = None if recall is None else recall.stops
-            return self._json.seek(text, position, markers.body_stops, inner)
+            return self._json.seek(text, position, markers.body_stops, place.string_stops)
         found = markers.stops.search(text, position)
         return len(text) if found is None else found.start()
 
@@ -284,6 +287,10 @@ class Lane:
             self._open(region, marker, text)
             return
         in_content = self._place.where.region is None
+        if self._seam.restored and marker.literal in self._restored_closers:
+            # The close marker of the call that stays, which its value had ended already.
+            self._restore(text)
+            return
         if in_content:
             self._remove(region=None)
         self._mark(region, text, marker.format_id)
@@ -308,7 +315,9 @@ class Lane:
             if where.region.facts.channel is Channel.REASONING:
                 interrupted = where.region
         self._call = 0
+        self._follows_restored = self._seam.restored
         if not region.kept:
+            self._restored_closers = region.facts.close if self._withholds(region) else ()
             self._remove(region)
         if region.facts.channel is Channel.TOOL_CALL:
             self._begin_call(marker)
@@ -369,15 +378,23 @@ class Lane:
             return
         text = "".join(segment.text for segment in withheld)
         if (final and self._vocabulary.shows_unclosed) or self._is_declared(text):
-            self._seam.restore(text)
-            self._emit(text)
+            self._restore(text)
         else:
             self._out.extend(withheld)
+
+    def _restore(self, text: str) -> None:
+        """``text`` of a region is visible after all."""
+        self._seam.restore(text)
+        self._emit(text)
 
     def _is_declared(self, call: str) -> bool:
         if not self._call:
             return False
-        for tool_name in self._vocabulary.tool_names(self._openers[self._call]):
+        tool_names = self._vocabulary.tool_names(self._openers[self._call])
+        if not tool_names:
+            # Its arguments, in a region of their own, share the call's fate.
+            return self._follows_restored
+        for tool_name in tool_names:
             names = tool_name.read(call)
             if names and all(names):
                 return all(name in self._declared for name in names)

@@ -68,7 +68,7 @@ def _end_of_value(kind: Body, window: str, start: int) -> list[int]:
     """Where the value that begins at ``start`` ends; nothing if it does not."""
     body = JsonBody(kind, closes=False, opener=window[:start])
     position = start
-    while (position := body.seek(window, position, _BODY_STOPS, None)) < len(window):
+    while (position := body.seek(window, position, _BODY_STOPS)) < len(window):
         position += 1
         if body.take(window[position - 1]):
             return [position]

@@ -38,7 +38,7 @@ class Joint(NamedTuple):
 class Seam:
     """The end of one lane's visible text. ``hidden``: the lane begins in a hidden region."""
 
-    __slots__ = ("_edge", "_line_ends", "_removed_call", "_restored", "held")
+    __slots__ = ("_edge", "_line_ends", "_removed_call", "held", "restored")
 
     def __init__(self, *, hidden: bool) -> None:
         self.held = ""
@@ -48,7 +48,7 @@ class Seam:
         """Line ends at the end of the visible text so far."""
         self._removed_call = False
         """The last thing removed was a tool call: a comma may separate it from the next."""
-        self._restored = False
+        self.restored = False
         """The last thing shown is a region that was to be removed: it still counts as one."""
 
     def __repr__(self) -> str:
@@ -57,7 +57,7 @@ class Seam:
     @property
     def plain(self) -> bool:
         """Whether visible text came last, so that more of it is joined as it is."""
-        return self._edge is _Edge.VISIBLE and not self._restored
+        return self._edge is _Edge.VISIBLE and not self.restored
 
     @property
     def untouched(self) -> bool:
@@ -74,7 +74,7 @@ class Seam:
         places = set()
         if self._edge in (_Edge.START, _Edge.LEADING):
             places.add(At.START)
-        if self._edge in (_Edge.LEADING, _Edge.REMOVED) or self._restored:
+        if self._edge in (_Edge.LEADING, _Edge.REMOVED) or self.restored:
             places.add(At.AFTER)
         return places
 
@@ -104,7 +104,7 @@ class Seam:
         else:
             joint = Joint("", text)
         if joint.visible.strip(SPACE):
-            self._restored = False
+            self.restored = False
         if joint.visible:
             self.passed(joint.visible)
         return joint
@@ -119,7 +119,7 @@ class Seam:
             self.passed(visible)
         if call is not None:
             self._removed_call = call
-        self._restored = False
+        self.restored = False
         space, self.held = self.held, ""
         self._edge = _AFTER_REMOVAL[self._edge]
         return Joint(separator + space, visible)
@@ -127,7 +127,7 @@ class Seam:
     def restore(self, text: str) -> None:
         """``text`` is visible after all, though a region was removed where it stands."""
         self._edge = _Edge.VISIBLE
-        self._restored = True
+        self.restored = True
         if text:
             self.passed(text)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sidecar.core.callreader import CallFacts
 from sidecar.core.channel import Channel
 from sidecar.core.format import SELF, At, Format, Region, ToolName
+from sidecar.core.jsonbody import STRING_STOPS
 from sidecar.core.markers import ATTRIBUTES, Action, ActiveRegion, Marker, MarkerSet
 from sidecar.core.policy import Policy, Quoted, Reasoning, ToolCalls, ToolResults, Unclosed
 
@@ -40,13 +41,15 @@ class Place:
     """Where a lane is, and the markers that count there.
 
     ``later`` are those that count once visible text stands before. ``recall`` are the close
-    markers of the reasoning that was interrupted: they may count inside a string.
+    markers of the reasoning that was interrupted: they may count inside a string, and
+    ``string_stops`` finds, by its quote, where one may begin or the string may end.
     """
 
     where: Where
     markers: MarkerSet
     later: MarkerSet
     recall: MarkerSet | None
+    string_stops: Mapping[str, re.Pattern[str]]
 
 
 class Opening(NamedTuple):
@@ -83,18 +86,22 @@ class Vocabulary:
         """The place; built on first use and remembered."""
         place = self._places.get(where)
         if place is None:
-            recall = None
+            recall, string_stops = None, STRING_STOPS
             if where.region is None:
                 found, quotes = tuple(self._in_content(where)), self.keeps_quotes
             else:
                 found, quotes = tuple(self._in_region(where, where.region)), False
                 if where.interrupted is not None:
                     recall = MarkerSet(_closers(where.interrupted), any_case=self._any_case)
+                    string_stops = {
+                        quote: re.compile(f"{stop.pattern}|{recall.stops.pattern}")
+                        for quote, stop in STRING_STOPS.items()
+                    }
             markers = MarkerSet(found, quotes=quotes, any_case=self._any_case)
             later = MarkerSet(
                 found, quotes=quotes, any_case=self._any_case, without=_ONLY_WITHOUT_TEXT
             )
-            place = self._places[where] = Place(where, markers, later, recall)
+            place = self._places[where] = Place(where, markers, later, recall, string_stops)
         return place
 
     def tool_names(self, opener: str) -> Sequence[ToolName]:

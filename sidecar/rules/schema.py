@@ -12,14 +12,9 @@ from typing import Any, Final, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from sidecar.rules.catalogue import (
-    INTERRUPTIBLE,
-    FormatSection,
-    format_ids,
-    shipped_folder,
-    shipped_names,
-)
+from sidecar.rules.catalogue import format_ids, shipped_folder, shipped_names
 from sidecar.rules.config import Address, ConfigSection, EmptyAnswer
+from sidecar.rules.formatfile import INTERRUPTIBLE, FormatSection
 from sidecar.rules.validation import Given, NotEmpty, Section
 
 _Schema: TypeAlias = dict[str, Any]

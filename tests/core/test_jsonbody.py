@@ -79,7 +79,7 @@ def test_the_body_is_read_once_and_no_position_twice() -> None:
     body, text = JsonBody(Body.JSON, closes=False), '{"a": "b\\"", "c": [1, 2]}'
     stops = re.compile('["{}\\[\\]]')
     position, seen = 0, []
-    while (position := body.seek(text, position, stops, None)) < len(text):
+    while (position := body.seek(text, position, stops)) < len(text):
         seen.append(position)
         if body.take(text[position]):
             break

@@ -134,6 +134,57 @@ def test_a_call_that_stays_counts_as_the_region_that_the_next_one_is_after(betwe
         assert channel_text(segments(lane, pieces), Channel.CONTENT) == f"{kept} Hi {between}"
 
 
+def declared(text: str, *formats: Format) -> str:
+    """What is visible where the tool ``a`` alone is declared."""
+    vocabulary = Vocabulary(formats, Policy(tool_calls=ToolCalls.DECLARED))
+    whole = segments(Lane(vocabulary, frozenset({"a"})), [text])
+    for pieces in every_way(text, random_cuts=4):
+        assert segments(Lane(vocabulary, frozenset({"a"})), pieces) == whole, pieces
+    return channel_text(whole, Channel.CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('A<c>[{"name": "a"}]</c>B', 'A<c>[{"name": "a"}]</c>B'),
+        ('A<c>[{"name": "a"}]\n</c>\n<c>[{"name": "a"}]</c>B', None),
+        ('A<c>[{"name": "b"}]</c>B', "AB"),
+        ('A<c>[{"name": "a"}] B</c>C', 'A<c>[{"name": "a"}] BC'),
+        ('A<c>[{"name": "a"}]</c><c>[{"name": "b"}]</c>B', 'A<c>[{"name": "a"}]</c>B'),
+    ],
+)
+def test_a_call_that_its_value_ended_stays_with_its_close_marker(
+    text: str, left: str | None
+) -> None:
+    calls = call("<c>{space}[", body=Body.VALUE, tool_name=ToolName(json="name"))
+    assert declared(text, calls) == (text if left is None else left)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<n>a</n><i>1</i>B", "<n>a</n><i>1</i>B"),
+        ("<n>a</n>\n<i>1</i>B", "<n>a</n>\n<i>1</i>B"),
+        ("<n>b</n><i>1</i>B", "B"),
+        ("<n>a</n>B<i>1</i>C", "<n>a</n>BC"),
+        ("<n>a</n><n>b</n><i>1</i>C", "<n>a</n>C"),
+        ("<i>1</i>B", "B"),
+    ],
+)
+def test_arguments_in_a_region_of_their_own_share_the_fate_of_their_call(
+    text: str, left: str
+) -> None:
+    name = ToolName(after="<n>", until=("</n>",))
+    siblings = Format(
+        "s",
+        (
+            Region("name", Channel.TOOL_CALL, ("<n>",), ("</n>",), tool_name=name),
+            Region("input", Channel.TOOL_CALL, ("<i>",), ("</i>",)),
+        ),
+    )
+    assert declared(text, siblings) == left
+
+
 # Wrappers.
 
 WRAPPED = Format("w", (Region("answer", Channel.CONTENT, ("<|A|>",), ("<|/A|>",)),))
@@ -493,6 +544,12 @@ def test_a_call_that_never_closed_does_not_swallow_the_close_marker_of_the_reaso
     text: str, left: str
 ) -> None:
     assert visible(text, THINK, BREAKING) == left
+
+
+def test_near_markers_in_a_long_string_are_part_of_it() -> None:
+    text = '<think>x<c>{"x": "' + "</thinx" * 20_000 + '"}</c>B'
+    lane = Lane(Vocabulary([THINK, BREAKING], Policy()))
+    assert channel_text([*lane.feed(text), *lane.finish()], Channel.CONTENT) == "B"
 
 
 def test_a_string_with_the_close_marker_is_waited_for_only_so_long() -> None:

@@ -20,13 +20,13 @@ from sidecar.core.format import (
 from sidecar.errors import ConfigError
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import (
-    GROUPS,
     Catalogue,
     load_catalogue,
     load_format,
     shipped_catalogue,
     shipped_names,
 )
+from sidecar.rules.formatfile import GROUPS
 
 HEAD = """id: f
 models: [M]

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from sidecar.core.format import ArgumentsAs, At, Body
 from sidecar.core.policy import Mode, OnEmpty, Reasoning
 from sidecar.resources import config_dir
-from sidecar.rules.catalogue import INTERRUPTIBLE, FormatSection, shipped_catalogue
+from sidecar.rules.catalogue import shipped_catalogue
 from sidecar.rules.config import ConfigSection
+from sidecar.rules.formatfile import INTERRUPTIBLE, FormatSection
 from sidecar.rules.schema import config_schema, formats_schema
 from sidecar.rules.strictyaml import load, parse
 
