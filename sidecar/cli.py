@@ -199,7 +199,7 @@ def health(admin: str) -> None:
 
 
 def _address(option: str, text: str) -> Any:
-    from sidecar.rules.config import parse_address
+    from sidecar.rules.configvalues import parse_address
 
     try:
         return parse_address(text)

@@ -18,7 +18,8 @@ from sidecar.demo.terminal import Screen, columns
 from sidecar.demo.transcripts import TRANSCRIPTS, Transcript
 from sidecar.demo.upstream import upstream
 from sidecar.rules.catalogue import shipped_catalogue
-from sidecar.rules.config import Address, Config, load_config
+from sidecar.rules.config import Config, load_config
+from sidecar.rules.configvalues import Address
 from sidecar.server.app import serving
 
 Write = Callable[[str], None]

@@ -13,7 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from sidecar.rules.catalogue import format_ids, shipped_folder, shipped_names
-from sidecar.rules.config import Address, ConfigSection, EmptyAnswer
+from sidecar.rules.config import ConfigSection
+from sidecar.rules.configvalues import Address, EmptyAnswer
 from sidecar.rules.formatfile import INTERRUPTIBLE, FormatSection
 from sidecar.rules.validation import Given, NotEmpty, Section
 

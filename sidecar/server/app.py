@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from sidecar.metrics import Metrics
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
-from sidecar.rules.config import Address, Config
+from sidecar.rules.config import Config
+from sidecar.rules.configvalues import Address
 from sidecar.rules.ruleset import RuleSet
 from sidecar.server.admin import Admin
 from sidecar.server.listener import Listener

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from sidecar.core.stream import Fault
-from sidecar.rules.config import Address
+from sidecar.rules.configvalues import Address
 from sidecar.server.replies import error_reply
 
 log = logging.getLogger("sidecar")

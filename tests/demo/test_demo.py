@@ -17,7 +17,8 @@ from sidecar.demo.run import CONFIG_FILE, demo
 from sidecar.demo.transcripts import THINK, TRANSCRIPTS
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import load_catalogue
-from sidecar.rules.config import BUILT_IN_RULES, Address, load_config
+from sidecar.rules.config import BUILT_IN_RULES, load_config
+from sidecar.rules.configvalues import Address
 
 HIDES_NOTHING = """
 upstream: {base_url: "${UPSTREAM_BASE_URL}"}

@@ -15,7 +15,8 @@ from sidecar.demo.transcripts import QUESTION, TRANSCRIPTS, Transcript
 from sidecar.demo.upstream import upstream
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import load_catalogue
-from sidecar.rules.config import Address, load_config
+from sidecar.rules.config import load_config
+from sidecar.rules.configvalues import Address
 from sidecar.server.app import serving
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]

@@ -15,7 +15,6 @@ from sidecar.core.policy import Mode, OnEmpty, Policy, Reasoning, ToolCalls, Too
 from sidecar.errors import ConfigError
 from sidecar.rules.config import (
     BUILT_IN_RULES,
-    Address,
     Config,
     ConfigSection,
     Limits,
@@ -24,8 +23,8 @@ from sidecar.rules.config import (
     Upstream,
     built_in_config,
     load_config,
-    parse_address,
 )
+from sidecar.rules.configvalues import Address, parse_address
 from sidecar.rules.match import Match, Tools
 
 FORMATS = ("think", "harmony_analysis", "all", "reasoning", "tools")

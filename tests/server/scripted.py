@@ -14,15 +14,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from sidecar.rules.config import (
-    Address,
-    Config,
-    Limits,
-    RuleSection,
-    RuleSpec,
-    Timeouts,
-    built_in_config,
-)
+from sidecar.rules.config import Config, Limits, RuleSection, RuleSpec, Timeouts, built_in_config
+from sidecar.rules.configvalues import Address
 from sidecar.rules.match import Match
 from sidecar.server.app import Running, serving
 
