@@ -10,7 +10,11 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessageFunctionToolCall,
+)
 
 from .scripted import (
     DONE,
@@ -25,6 +29,7 @@ from .scripted import (
     framed,
     proxied,
     response,
+    rule,
     stream_head,
     streamed,
     text,
@@ -260,6 +265,37 @@ async def test_the_tools_of_the_request_are_kept(make: Make) -> None:
     assert shown(chunks) == ""
     moved = [getattr(c.choices[0].delta, "reasoning_content", None) or "" for c in chunks]
     assert "".join(moved) == "plan"
+
+
+CALL_IN_TEXT = (
+    "<think>SECRET</think>Let me look.\n"
+    '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}\n</tool_call>'
+)
+
+
+async def test_calls_in_the_text_arrive_as_calls_where_the_rule_moves_them(make: Make) -> None:
+    """The package's own accumulator puts the moved call together, token by token."""
+    tokens = [CALL_IN_TEXT[at : at + 3] for at in range(0, len(CALL_IN_TEXT), 3)]
+    async with proxied(rules=[rule(tool_calls="move")]) as rig:
+        rig.upstream.reply(streamed(ROLE, *map(text, tokens), FINISH, DONE))
+        answer = await make(rig).accumulate(tools=[WEATHER])
+    choice = answer.choices[0]
+    assert choice.message.content == "Let me look.\n"
+    assert choice.finish_reason == "tool_calls"
+    [call] = choice.message.tool_calls or ()
+    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+    assert call.function.name == "weather"
+    assert json.loads(call.function.arguments) == {"city": "Oslo", "days": 3}
+    assert call.id.startswith("call_")
+
+
+async def test_a_call_that_cannot_be_read_raises(make: Make) -> None:
+    """The program is told, rather than given a clean finish."""
+    async with proxied(rules=[rule(tool_calls="move")]) as rig:
+        rig.upstream.reply(streamed(ROLE, text("<tool_call>no call</tool_call>"), FINISH, DONE))
+        with pytest.raises(openai.APIError) as error:
+            await make(rig).chunks(tools=[WEATHER])
+    assert error.value.code == "malformed_tool_call"
 
 
 async def test_undeclared_tools_are_dropped_between_declared_ones(make: Make) -> None:
