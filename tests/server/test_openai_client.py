@@ -282,7 +282,7 @@ async def test_calls_in_the_text_arrive_as_calls_where_the_rule_moves_them(make:
     choice = answer.choices[0]
     assert choice.message.content == "Let me look.\n"
     assert choice.finish_reason == "tool_calls"
-    [call] = choice.message.tool_calls or ()
+    (call,) = choice.message.tool_calls or []
     assert isinstance(call, ChatCompletionMessageFunctionToolCall)
     assert call.function.name == "weather"
     assert json.loads(call.function.arguments) == {"city": "Oslo", "days": 3}
