@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sidecar.core.channel import Channel
 from sidecar.core.document import filter_document
-from sidecar.core.format import Format
+from sidecar.core.format import Format, Region, ToolName
 from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
@@ -299,8 +300,7 @@ def test_a_call_without_its_arguments_is_none() -> None:
 
 
 def test_calls_of_a_family_that_does_not_say_how_they_are_read_are_hidden() -> None:
-    formats = CATALOGUE.resolve(["react"])
-    text = "Thought: x\nAction: f\nAction Input: y\nFinal Answer: 4"
-    if any(region.arguments for region in formats[0].regions):
-        pytest.skip("the family says how")
-    assert told(run(wire(formats), [stream(units(text))])) == Told("4", [], "stop", "")
+    silent = Region("call", Channel.TOOL_CALL, ("<c>",), ("</c>",), tool_name=ToolName(json="name"))
+    text = 'A<c>{"name": "f"}</c>B'
+    found = told(run(wire((Format("silent", (silent,)),)), [stream(units(text))]))
+    assert found == Told("AB", [], "stop", "")
