@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from sidecar.core.jsontext import Parsed, parse
-from sidecar.core.stats import Verdict
-from sidecar.core.stream import Reading
 
 
 class DocumentWire(Protocol):
     """One answer in one wire format, as a single document."""
 
-    def read_document(self, document: Parsed) -> Reading:
-        """Judge the whole answer. Raises MalformedChunk if it cannot be one."""
+    def read_document(self, document: Parsed) -> bytes | None:
+        """Judge the whole answer: the document for the client, None if it is the same. Raises
+        MalformedChunk if it cannot be one."""
 
 
 def filter_document(body: bytes, wire: DocumentWire) -> bytes:
@@ -21,5 +20,5 @@ def filter_document(body: bytes, wire: DocumentWire) -> bytes:
 
     Raises MalformedJSON, or MalformedChunk, if it is no answer that can be read.
     """
-    reading = wire.read_document(parse(body))
-    return body if reading.verdict is Verdict.PASS else reading.payloads[0]
+    judged = wire.read_document(parse(body))
+    return body if judged is None else judged

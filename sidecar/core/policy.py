@@ -83,6 +83,32 @@ class UnknownFields(StrEnum):
     PASS = "pass"
 
 
+class EncryptedReasoning(StrEnum):
+    """What becomes of reasoning that only upstream can read, where reasoning is dropped.
+
+    A client that keeps no state at the provider must send it back with its next request.
+    """
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Errors(StrEnum):
+    """Whose words tell a client of an upstream's error."""
+
+    UPSTREAM = "upstream"
+    """Upstream's, as far as they can be shown."""
+    OWN = "own"
+    """Ours, one sentence for each class of errors."""
+
+
+class Unknown(StrEnum):
+    """What becomes of an answer, or an event of one, that no wire format can read."""
+
+    BLOCK = "block"
+    PASS = "pass"
+
+
 class Mode(StrEnum):
     """Whether a rule acts."""
 
@@ -108,6 +134,9 @@ class Policy:
     """What TEXT sends."""
     finish_reason: FinishReason = FinishReason.REWRITE
     unknown_fields: UnknownFields = UnknownFields.DROP
+    encrypted_reasoning: EncryptedReasoning = EncryptedReasoning.KEEP
+    errors: Errors = Errors.UPSTREAM
+    unknown: Unknown = Unknown.BLOCK
     case_insensitive: bool = False
     """Whether markers count in upper case and lower case, of ASCII."""
     attributes: bool = False

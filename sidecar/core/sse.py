@@ -27,13 +27,14 @@ class Frame(NamedTuple):
     """One event block.
 
     ``raw`` are its bytes with the blank line. ``data`` is what its data lines say, None if it has
-    none (a comment, an id). ``pure``: the block is data lines and nothing else, so that its raw
-    bytes say no more than its data.
+    none (a comment, an id). ``pure``: the block is data lines and at most one with its ``name``,
+    so that its raw bytes say no more than these two; ``name`` is empty if it has none.
     """
 
     raw: bytes
     data: bytes | None
     pure: bool
+    name: bytes = b""
 
 
 class Decoder:
@@ -145,13 +146,21 @@ def frame(block: bytes) -> Frame:
         if b"\n" not in data and b"\r" not in data:
             return Frame(block, data, True)
     lines = [line for line in _LINE_END.split(block) if line]
-    data_lines = [line for line in lines if line == b"data" or line.startswith(b"data:")]
-    if not data_lines:
-        return Frame(block, None, False)
-    data = b"\n".join(line[5:].removeprefix(b" ") for line in data_lines)
-    return Frame(block, data, len(data_lines) == len(lines))
+    said = [_value(line) for line in lines if line == b"data" or line.startswith(b"data:")]
+    names = [_value(line) for line in lines if line.startswith(b"event:")]
+    name = names[-1] if names else b""
+    if not said:
+        return Frame(block, None, False, name)
+    pure = len(names) <= 1 and len(said) + len(names) == len(lines)
+    return Frame(block, b"\n".join(said), pure, name)
 
 
-def event(data: bytes) -> bytes:
-    """``data``, a JSON text, as an event without a name, on one line: many clients read no more."""
-    return b"data: " + data.replace(b"\n", b" ") + b"\n\n"
+def _value(line: bytes) -> bytes:
+    return line.partition(b":")[2].removeprefix(b" ")
+
+
+def event(data: bytes, name: bytes = b"") -> bytes:
+    """``data``, a JSON text, as an event on one line, which is more than many clients read; without
+    a ``name`` if that is empty."""
+    said = b"data: " + data.replace(b"\n", b" ") + b"\n\n"
+    return b"event: " + name + b"\n" + said if name else said

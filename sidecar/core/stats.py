@@ -26,6 +26,8 @@ class Stats:
     hidden_characters: Counter[tuple[Channel, str]] = field(default_factory=Counter)
     """By channel and format; the format of what came in a field of its own is ``field``."""
     unknown_fields: int = 0
+    unreadable_events: int = 0
+    """Events of a stream that its wire format cannot be made of."""
     orphan_closers: Counter[str] = field(default_factory=Counter)
     """By format: markers that closed reasoning which nothing had opened."""
     empty_answers: Counter[OnEmpty] = field(default_factory=Counter)

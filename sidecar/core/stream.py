@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from sidecar.core.framing import Framing
 from sidecar.core.jsontext import MalformedJSON, Parsed, parse
-from sidecar.core.sse import DONE, Decoder, EventTooLarge, Frame, event
+from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 
 
@@ -36,17 +37,22 @@ class MalformedChunk(ValueError):
 
 
 class Reading(NamedTuple):
-    """What one event becomes: its original bytes (PASS), or ``payloads``, in order."""
+    """What one event becomes: its original bytes (PASS), or ``out``, events as they are written.
+
+    ``name`` is that of an event that passes, empty if it has none.
+    """
 
     verdict: Verdict
-    payloads: tuple[bytes, ...] = ()
+    out: tuple[bytes, ...] = ()
+    name: bytes = b""
     last: bool = False
-    """The answer ends with this event (an error): nothing may follow but the end mark."""
+    """The answer ends with this event: nothing may follow but the end mark."""
 
 
 class Wire(Protocol):
     """One answer in one upstream wire format; see :mod:`sidecar.wire`."""
 
+    framing: Framing
     stats: Stats
 
     def repeat(self, data: bytes) -> Reading | None:
@@ -57,27 +63,36 @@ class Wire(Protocol):
         """Judge one event. Raises MalformedChunk if it cannot be one."""
 
     def end(self, fault: Fault | None) -> list[bytes]:
-        """What is still to be said when upstream is done: held text, a finish, or an error if a
-        choice has none (``fault``, or that the answer is incomplete)."""
+        """What is still to be said when upstream is done, as events: held text, a finish, or an
+        error if the answer has none (``fault``, or that it is incomplete)."""
 
 
-_DONE_EVENT = event(DONE)
 _PASS = Verdict.PASS
 
 Trace = Callable[[Frame, Verdict], None]
 
 
 class StreamFilter:
-    """Filters one answer that arrives as server-sent events.
+    """Filters one answer that arrives as a stream of events.
 
-    ``limit``: bytes of one event. ``trace`` is told of every frame.
+    ``limit``: bytes of one event. ``passes_unreadable``: an event that is not one of the wire
+    format's is sent on as it is, and does not end the answer. ``trace`` is told of every frame.
     """
 
-    def __init__(self, wire: Wire, *, limit: int, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        limit: int,
+        passes_unreadable: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
         self.done = False
         """Everything was written; whatever upstream may still send is ignored."""
         self._wire = wire
-        self._decoder = Decoder(limit)
+        self._framing = wire.framing
+        self._decoder = wire.framing.decoder(limit)
+        self._passes_unreadable = passes_unreadable
         self._trace = trace
 
     def feed(self, chunk: bytes) -> bytes:
@@ -108,7 +123,7 @@ class StreamFilter:
                 self._frame(frame, out)
         # An event without its blank line is discarded (HTML 9.2.6), but servers and proxies do
         # cut the line end off the last one, and the end mark can be nothing else.
-        if rest is not None and rest.data is not None and rest.data.strip() == DONE:
+        if rest is not None and rest.data is not None and rest.data.strip() == self._framing.done:
             fault = None
         if not self.done:
             self._end(fault, out)
@@ -120,15 +135,15 @@ class StreamFilter:
         reading = None if data is None else self._wire.repeat(data)
         if reading is None:
             return None
-        return chunk if reading.verdict is _PASS else b"".join(map(event, reading.payloads))
+        return chunk if reading.verdict is _PASS else b"".join(reading.out)
 
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
         data = frame.data
         if not data:
             self._note(frame, Verdict.DROP)
-        elif data.strip() == DONE:
+        elif data.strip() == self._framing.done:
             self._note(frame, Verdict.PASS)
-            self._end(None, out, mark=frame.raw if frame.pure and data == DONE else _DONE_EVENT)
+            self._end(None, out, as_it_came=frame)
         else:
             self._event(frame, data, out)
 
@@ -136,22 +151,36 @@ class StreamFilter:
         try:
             reading = self._wire.repeat(data) or self._wire.read(parse(data))
         except (MalformedJSON, MalformedChunk):
-            self._note(frame, Verdict.DROP)
-            self._end(MALFORMED_EVENT, out)
+            self._unreadable(frame, out)
             return
-        if reading.verdict is _PASS:
-            out.append(frame.raw if frame.pure else event(data))
+        if reading.verdict is not _PASS:
+            out.extend(reading.out)
+        elif frame.pure and frame.name == reading.name:
+            out.append(frame.raw)
         else:
-            out.extend(map(event, reading.payloads))
+            out.append(self._framing.write(data, reading.name))
         self._note(frame, reading.verdict)
         if reading.last:
             self._close(out)
 
-    def _end(self, fault: Fault | None, out: list[bytes], mark: bytes = _DONE_EVENT) -> None:
-        out.extend(map(event, self._wire.end(fault)))
-        self._close(out, mark)
+    def _unreadable(self, frame: Frame, out: list[bytes]) -> None:
+        self._wire.stats.unreadable_events += 1
+        if self._passes_unreadable:
+            out.append(frame.raw)
+            self._note(frame, Verdict.PASS)
+        else:
+            self._note(frame, Verdict.DROP)
+            self._end(MALFORMED_EVENT, out)
 
-    def _close(self, out: list[bytes], mark: bytes = _DONE_EVENT) -> None:
+    def _end(self, fault: Fault | None, out: list[bytes], as_it_came: Frame | None = None) -> None:
+        out.extend(self._wire.end(fault))
+        self._close(out, as_it_came)
+
+    def _close(self, out: list[bytes], as_it_came: Frame | None = None) -> None:
+        """The end mark, if the format has one: upstream's own bytes, where they say no more."""
+        frame, mark = as_it_came, self._framing.mark
+        if mark and frame is not None and frame.data == self._framing.done:
+            mark = frame.raw if frame.pure and not frame.name else mark
         out.append(mark)
         self.done = True
 

@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from sidecar.core.policy import (
+    EncryptedReasoning,
+    Errors,
     FinishReason,
     Mode,
     Policy,
@@ -26,6 +28,7 @@ from sidecar.core.policy import (
     ToolCalls,
     ToolResults,
     Unclosed,
+    Unknown,
     UnknownFields,
 )
 from sidecar.errors import Mistake
@@ -241,6 +244,20 @@ class RuleSection(Section):
     unknown_fields: UnknownFields = Field(
         default=_POLICY.unknown_fields,
         description="what becomes of JSON keys that the sidecar does not know",
+    )
+    encrypted_reasoning: EncryptedReasoning = Field(
+        default=_POLICY.encrypted_reasoning,
+        description="what becomes of dropped reasoning's encrypted_content, which a client without "
+        "state must send back with its next request",
+    )
+    errors: Errors = Field(
+        default=_POLICY.errors,
+        description="the words of an upstream's error; own: one sentence of the sidecar's for each "
+        "class of errors",
+    )
+    unknown: Unknown = Field(
+        default=_POLICY.unknown,
+        description="what becomes of a streamed answer, or an event of one, that cannot be read",
     )
     case_insensitive: StrictBool = Field(
         default=_POLICY.case_insensitive,

@@ -27,9 +27,9 @@ from sidecar.server.relay import TIMED_OUT, CutOff, Relay
 from sidecar.server.replies import Refusal, error_reply, json_reply
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.upstream import Body, UpstreamClient, is_readable
-from sidecar.wire.chat import Chat, clean_message
+from sidecar.wire.chat import Chat
 from sidecar.wire.completions import Completions
-from sidecar.wire.errors import upstream_error
+from sidecar.wire.errors import visible_error
 from sidecar.wire.ruling import Ruling
 
 _WIRES: dict[Kind, type[Chat]] = {Kind.CHAT: Chat, Kind.COMPLETIONS: Completions}
@@ -256,8 +256,7 @@ async def _error(
         error = None
     if error is None:
         return error_reply(status, own, headers)
-    record, _ = upstream_error(error)
-    clean_message(record, ruling)
+    record, _ = visible_error(error, ruling)
     return json_reply(status, dump({"error": record}, exact=True), headers)
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.core.framing import EVENTS
 from sidecar.core.jsontext import Parsed, as_int, dump
-from sidecar.core.lane import Lane, visible_text
+from sidecar.core.lane import Lane
 from sidecar.core.policy import Reasoning, ToolCalls, UnknownFields
+from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK
 from sidecar.wire.choice import Choice
-from sidecar.wire.errors import error_payload, upstream_error
+from sidecar.wire.errors import error_payload, visible_error
 from sidecar.wire.fields import Record, prune
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.template import Template
@@ -29,6 +31,7 @@ _REPEATED = ("id", "object", "created", "model", "system_fingerprint")
 class Chat:
     """One chat answer under one rule."""
 
+    framing = EVENTS
     max_choices = 128
     """The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
     text_key = "content"
@@ -71,7 +74,9 @@ class Chat:
         visible = choice.read_text(text)
         if visible == text:
             return _PASS
-        return Reading(Verdict.REWRITE, (template.with_text(visible),)) if visible else _DROP
+        if not visible:
+            return _DROP
+        return Reading(Verdict.REWRITE, (written(template.with_text(visible)),))
 
     def read(self, event: Parsed) -> Reading:
         """Judge one chunk of a stream. Raises MalformedChunk."""
@@ -81,17 +86,20 @@ class Chat:
         changed = self._prune(record)
         items = record.get("choices")
         if not items:
-            if changed and not _carries(record):
+            if not changed:
+                return _PASS
+            if not _carries(record):
                 return _DROP
-            return _reading(record, event, changed)
+            return Reading(Verdict.REWRITE, (written(dump(record, exact=event.exact)),))
         self._latest = record
         return self._read_choices(record, _items(items), event, changed)
 
-    def read_document(self, document: Parsed) -> Reading:
-        """Judge a whole answer. Raises MalformedChunk."""
+    def read_document(self, document: Parsed) -> bytes | None:
+        """Judge a whole answer: the document for the client, None if it is the same. Raises
+        MalformedChunk."""
         record = _record(document)
         if record.get("error"):
-            return self._error(record["error"])
+            return self._upstream_error(record["error"])
         changed = self._prune(record)
         items = record.get("choices")
         if not items:
@@ -100,8 +108,8 @@ class Chat:
             choice = self._choice(self._index(item, position))
             changed |= choice.read_whole(item)
             if choice.fault is not None:
-                return Reading(Verdict.REWRITE, (self._fault(choice.fault),), last=True)
-        return _reading(record, document, changed)
+                return self._fault(choice.fault)
+        return dump(record, exact=document.exact) if changed else None
 
     def end(self, fault: Fault | None) -> list[bytes]:
         """What is still to be said when upstream is done."""
@@ -121,7 +129,7 @@ class Chat:
             else:
                 out.append(self._chunk(index, {}, choice.postponed))
         if not complete:
-            out.append(self._fault(fault or UPSTREAM_CLOSED))
+            out.append(written(self._fault(fault or UPSTREAM_CLOSED)))
         return out
 
     def _read_choices(
@@ -138,7 +146,7 @@ class Chat:
             says = says or verdict is not Verdict.DROP
             before.extend(self._chunk(index, delta) for delta in choice.before)
             if choice.finished and not had_finished and choice.fault is not None:
-                before.append(self._fault(choice.fault))
+                before.append(written(self._fault(choice.fault)))
                 return Reading(Verdict.REWRITE, tuple(before), last=True)
         if passed and not changed and not before:
             self._learn(record, items, event)
@@ -147,7 +155,7 @@ class Chat:
             return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
         # Padding that evens out the length of a text that is no longer there.
         record.pop("obfuscation", None)
-        return Reading(Verdict.REWRITE, (*before, dump(record, exact=event.exact)))
+        return Reading(Verdict.REWRITE, (*before, written(dump(record, exact=event.exact))))
 
     def _learn(self, record: Record, items: list[Record], event: Parsed) -> None:
         """Expect more chunks like this one, if it is nothing but text."""
@@ -189,7 +197,7 @@ class Chat:
         """A chunk of our own."""
         envelope = {key: self._latest[key] for key in _REPEATED if key in self._latest}
         item = {"index": index} | self._saying(delta) | {"finish_reason": reason}
-        return dump(envelope | {"choices": [item]}, exact=True)
+        return written(dump(envelope | {"choices": [item]}, exact=True))
 
     def _saying(self, delta: Record) -> Record:
         """The keys of a streamed choice that say ``delta``."""
@@ -206,24 +214,19 @@ class Chat:
             rest = {} if choice.finished else choice.release(complete=False)
             if rest:
                 out.append(self._chunk(index, rest))
-        self.stats.error = "upstream_error"
-        record, unknown = upstream_error(error)
-        self.stats.unknown_fields += unknown
-        clean_message(record, self._ruling)
-        out.append(dump({"error": record}, exact=True))
+        out.append(written(self._upstream_error(error)))
         return Reading(Verdict.REWRITE, tuple(out), last=True)
+
+    def _upstream_error(self, error: Any) -> bytes:
+        self.stats.error = "upstream_error"
+        record, unknown = visible_error(error, self._ruling)
+        self.stats.unknown_fields += unknown
+        return dump({"error": record}, exact=True)
 
     def _prune(self, record: Record) -> bool:
         dropped = prune(record, ENVELOPE, keep_unknown=self._keeps_unknown)
         self.stats.unknown_fields += dropped
         return bool(dropped)
-
-
-def clean_message(error: Record, ruling: Ruling) -> None:
-    """Take out of an error's texts, in place, what they quote of the model's hidden text."""
-    for key, value in error.items():
-        if type(value) is str:
-            error[key] = visible_text(ruling.vocabulary, value)
 
 
 def _record(parsed: Parsed) -> Record:
@@ -242,9 +245,3 @@ def _carries(record: Record) -> bool:
     """Whether a chunk has more to say than its choices. A key that no table knows and that is
     still there is one that the rule lets through."""
     return any(value and (key in CARRIED or key not in ENVELOPE) for key, value in record.items())
-
-
-def _reading(record: Record, parsed: Parsed, changed: bool) -> Reading:
-    if not changed:
-        return _PASS
-    return Reading(Verdict.REWRITE, (dump(record, exact=parsed.exact),))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.jsontext import dump
+from sidecar.core.lane import visible_text
 from sidecar.core.stream import Fault
 from sidecar.wire.fields import TEXT, TEXT_OR_NUMBER, Holds, Record, Table
+from sidecar.wire.ruling import Ruling
 
 ERROR_FIELDS: Table = {
     "message": TEXT,
@@ -45,9 +47,9 @@ def error_payload(fault: Fault, kind: str = "upstream_error") -> bytes:
     )
 
 
-def upstream_error(error: Any) -> tuple[Record, int]:
-    """The known members of an upstream's error, with all four present, and how many were not
-    known."""
+def visible_error(error: Any, ruling: Ruling) -> tuple[Record, int]:
+    """What a client is told of an upstream's ``error``, an object or a message: all four members,
+    without what they quote of the model's hidden text. And how many members were not known."""
     fields = error if isinstance(error, dict) else {"message": error}
     known = {
         key: value
@@ -58,4 +60,7 @@ def upstream_error(error: Any) -> tuple[Record, int]:
     message = record["message"] or "The upstream server reported an error."
     record["message"] = message[:MAX_MESSAGE]
     record["type"] = record["type"] or "upstream_error"
+    for key, value in record.items():
+        if type(value) is str:
+            record[key] = visible_text(ruling.vocabulary, value)
     return record, len(fields) - len(known)

@@ -19,10 +19,10 @@ from sidecar.wire.fields import (
 )
 
 _ALTERNATIVE: Table = {"id": NUMBER, "token": TEXT, "logprob": NUMBER, "bytes": NUMBERS}
-_TOKEN: Table = _ALTERNATIVE | {"top_logprobs": objects(_ALTERNATIVE)}
+TOKEN: Table = _ALTERNATIVE | {"top_logprobs": objects(_ALTERNATIVE)}
 LOGPROBS: Table = {
-    "content": objects(_TOKEN),
-    "refusal": objects(_TOKEN),
+    "content": objects(TOKEN),
+    "refusal": objects(TOKEN),
     "tokens": NOTHING,  # MLX writes a chat's as a legacy completion's, with numbers for tokens.
     "top_logprobs": NOTHING,
 }

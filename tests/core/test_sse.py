@@ -96,12 +96,22 @@ def test_a_field_without_a_colon_has_an_empty_value() -> None:
     assert data(b"data\ndata\n\n") == [b"\n"]
 
 
-@pytest.mark.parametrize(
-    "line", [b"id: 1", b"retry: 10", b"event: status", b"datax: 1", b"Data: 1"]
-)
+@pytest.mark.parametrize("line", [b"id: 1", b"retry: 10", b": status", b"datax: 1", b"Data: 1"])
 def test_other_fields_are_no_data_and_make_the_frame_impure(line: bytes) -> None:
     assert decode([line + b"\ndata: a\n\n"]) == [Frame(line + b"\ndata: a\n\n", b"a", False)]
     assert data(line + b"\n\n") == [None]
+
+
+@pytest.mark.parametrize("line", [b"event: status", b"event:status"])
+def test_a_name_is_all_that_a_pure_frame_has_besides_its_data(line: bytes) -> None:
+    block = line + b"\ndata: a\n\n"
+    assert decode([block]) == [Frame(block, b"a", True, b"status")]
+    assert decode([line + b"\n" + block]) == [Frame(line + b"\n" + block, b"a", False, b"status")]
+    assert data(line + b"\n\n") == [None]
+
+
+def test_an_event_with_a_name_is_read_as_it_was_written() -> None:
+    assert decode([event(b"{}", b"ping")]) == [Frame(event(b"{}", b"ping"), b"{}", True, b"ping")]
 
 
 def test_a_space_before_the_colon_or_the_field_makes_another_field() -> None:

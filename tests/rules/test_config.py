@@ -132,6 +132,9 @@ rules:
     on_empty: {text: Sorry.}
     finish_reason: keep
     unknown_fields: pass
+    encrypted_reasoning: drop
+    errors: own
+    unknown: pass
     case_insensitive: true
     attributes: true
     mode: observe
@@ -195,7 +198,7 @@ TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
     "'name', 'match', 'formats', 'reasoning', 'reasoning_fields', 'tool_calls', 'tool_results', "
     "'starts_in', 'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields', "
-    "'case_insensitive', 'attributes' or 'mode'"
+    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes' or 'mode'"
 )
 
 

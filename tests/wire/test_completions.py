@@ -217,7 +217,7 @@ def test_a_plain_event_is_recognised_without_being_read() -> None:
     run(completions, [sent(chunk("Hi"), chunk(" there"), done=False)])
     reading = completions.repeat(compact(chunk(" you")).encode())
     assert reading is not None
-    assert reading.payloads == ()
+    assert reading.out == ()
 
 
 # --- the end ------------------------------------------------------------------------------------

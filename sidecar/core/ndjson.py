@@ -1,0 +1,61 @@
+"""Newline-delimited JSON: chunks to frames, one line each, and values to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sidecar.core.sse import EventTooLarge, Frame
+
+
+class LineDecoder:
+    """Cuts a stream of bytes into lines; the tail without a line end waits.
+
+    ``limit``: bytes of one line, its end included.
+    """
+
+    __slots__ = ("_buffer", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
+        of no more use."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            if self._buffer:
+                self._buffer += line
+                line = bytes(self._buffer)
+                self._buffer.clear()
+            self._check(len(line) + 1)
+            if line.strip():
+                yield _frame(line)
+        self._buffer += rest
+        self._check(len(self._buffer))
+
+    def only(self, chunk: bytes) -> bytes | None:
+        """The data of ``chunk``, if nothing waits and it is just one line."""
+        if self._buffer or len(chunk) > self._limit or chunk.find(b"\n") != len(chunk) - 1:
+            return None
+        return chunk[:-1] if chunk[:1] == b"{" and chunk[-2:] == b"}\n" else None
+
+    def finish(self) -> tuple[list[Frame], Frame | None]:
+        """The last line, whose end may be missing, as a frame that is complete."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return ([_frame(rest)] if rest.strip() else []), None
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLarge(f"a line is larger than {self._limit} bytes")
+
+
+def _frame(line: bytes) -> Frame:
+    data = line.strip(b" \t\r")
+    return Frame(line + b"\n", data, data == line)
+
+
+def line(data: bytes, name: bytes = b"") -> bytes:
+    """``data``, a JSON text, as a line. Lines have no ``name``."""
+    return data.replace(b"\n", b" ") + b"\n"

@@ -1,0 +1,30 @@
+"""The wire formats: what they are called, where they are served, and how their answers are read.
+
+A further one is a module beside this one and a line here; ``check_wire_format`` of the tests says
+what it must do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from sidecar.wire.answer import Answer
+from sidecar.wire.chat import Chat
+from sidecar.wire.completions import Completions
+from sidecar.wire.ruling import Ruling
+
+
+class WireFormat(NamedTuple):
+    """One wire format. ``name`` is also the label of its metrics; ``path`` is that of the requests
+    whose answers are written so, when they are POST."""
+
+    name: str
+    path: str
+    answer: Callable[[Ruling], Answer]
+
+
+WIRE_FORMATS: Final = (
+    WireFormat("chat", "/v1/chat/completions", Chat),
+    WireFormat("completions", "/v1/completions", Completions),
+)

@@ -1,0 +1,1 @@
+"""Real clients, over real sockets, against an upstream that answers as real servers do."""
