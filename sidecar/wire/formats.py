@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from sidecar.wire.answer import Answer
 from sidecar.wire.chat import Chat
 from sidecar.wire.completions import Completions
+from sidecar.wire.responses import Responses
 from sidecar.wire.ruling import Ruling
 
 
@@ -27,4 +28,5 @@ class WireFormat(NamedTuple):
 WIRE_FORMATS: Final = (
     WireFormat("chat", "/v1/chat/completions", Chat),
     WireFormat("completions", "/v1/completions", Completions),
+    WireFormat("responses", "/v1/responses", Responses),
 )

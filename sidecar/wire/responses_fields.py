@@ -279,11 +279,11 @@ ITEM_CHANNELS: dict[str, Channel] = (
 RESULT_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "code_interpreter_call": (("outputs",),),
     "file_search_call": (("results",),),
-    "image_generation_call": (("result",), ("error",)),
     "mcp_call": (("output",), ("error",)),
     "web_search_call": (("results",), ("action", "sources")),
 }
-"""By its type, the paths of keys at which a call holds what the tool returned."""
+"""By its type, the paths of keys at which a call holds what the tool returned. A picture is not
+that: it is what was asked for."""
 
 HOSTED_TOOLS: dict[str, tuple[str, ...]] = {
     "apply_patch_call": ("apply_patch",),
