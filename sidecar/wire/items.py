@@ -181,6 +181,12 @@ class ItemJudge:
         changed |= cut_logprobs(part, left)
         return bool(left), changed
 
+    def prune_part(self, part: Record) -> bool:
+        """Take out of a part that is not complete, in place, what no table knows. Returns whether
+        anything was."""
+        kind = part.get("type")
+        return isinstance(kind, str) and kind in PARTS and self._prune(part, PARTS[kind])
+
     def _is_declared(self, item: Record) -> bool:
         kind = str(item.get("type"))
         if kind not in HOSTED_TOOLS:

@@ -1,0 +1,136 @@
+"""What is known of one Responses answer, whether it comes as a stream or as a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.core.channel import Channel
+from sidecar.core.jsontext import as_int
+from sidecar.core.policy import OnEmpty, StartsIn, UnknownFields
+from sidecar.core.stream import MalformedChunk
+from sidecar.wire.calls import CallFilter
+from sidecar.wire.errors import NOTHING_VISIBLE, visible_error
+from sidecar.wire.fields import Record, Table, prune
+from sidecar.wire.items import ItemJudge
+from sidecar.wire.messageitem import Part
+from sidecar.wire.responses_fields import RESPONSE
+from sidecar.wire.responsewriter import Ended
+from sidecar.wire.ruling import Ruling, Shared
+from sidecar.wire.texts import Texts
+
+
+class ResponseState:
+    """One answer under one rule, as far as it was read."""
+
+    def __init__(self, ruling: Ruling) -> None:
+        self.shared = Shared(ruling)
+        self.stats = self.shared.stats
+        self.ruling = ruling
+        self.keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
+        self.judge = ItemJudge(ruling, self.stats)
+        self.visible = False
+        """Something was shown that is an answer without being text."""
+        self.moved_calls = 0
+        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, self.stats)
+        self._items = Texts(ruling, self.shared, calls)
+        """Reads no text: it is told of reasoning in items."""
+        self._texts = [self._items]
+        self._parsed = False
+        """Upstream takes the reasoning out of the text itself."""
+        self._ids = 0
+
+    def new_id(self, kind: str) -> str:
+        """An id for an item of ours; ``kind`` is how those of its type begin."""
+        self._ids += 1
+        return f"{kind}_{self.ruling.seed}{self._ids:04d}"
+
+    def new_part(self, *, first: bool, refusal: bool) -> Part:
+        """A text of a message begins, its ``first`` one or a further one: the first begins where
+        the rule says, unless reasoning came in items."""
+        part = Part(self.ruling_now(first=first), self.shared, refusal=refusal)
+        self._texts.append(part.texts)
+        return part
+
+    def ruling_now(self, *, first: bool) -> Ruling:
+        """What holds for such a text."""
+        if self._parsed and self.ruling.policy.starts_in is StartsIn.AUTO:
+            first = False
+        return self.ruling if first else self.ruling._replace(start=None, closers=frozenset())
+
+    def reason(self, text: str) -> bool:
+        """An item says ``text``, which is reasoning: whether that is hidden."""
+        if text:
+            self._parsed = True
+        return self._items.hides_reasoning(text)
+
+    def note(self, item: Record) -> None:
+        """An item that is no message stays."""
+        if self.judge.channel(item) is Channel.REASONING:
+            self.reason(reasoning_of(item))
+        else:
+            self.visible = True
+
+    def instead(self) -> str:
+        """What is sent because nothing else was, now that the answer is complete. Raises Ended if
+        the rule wants an error."""
+        calls = self.judge.kept_calls + self.moved_calls
+        if self.visible or calls or any(texts.visible for texts in self._texts):
+            return ""
+        wish = self.ruling.policy.on_empty
+        self.stats.empty_answers[wish] += 1
+        if wish is OnEmpty.ERROR:
+            raise Ended(NOTHING_VISIBLE)
+        if wish is OnEmpty.TEXT:
+            return self.ruling.policy.empty_text
+        return "".join(texts.take_promoted() for texts in self._texts)
+
+    def clean_response(self, response: Record) -> bool:
+        """Judge all of a response but its output, in place. Returns whether it was changed."""
+        changed = self.prune(response, RESPONSE)
+        error = response.get("error")
+        if not error:
+            return changed
+        told = self.told(error)
+        if isinstance(error, dict):
+            told = {key: told[key] for key in told if key in error}
+        response["error"] = told
+        return changed or told != error
+
+    def told(self, error: Any) -> Record:
+        """What a client is told of an error that upstream reports."""
+        self.stats.error = "upstream_error"
+        told, unknown = visible_error(error, self.ruling)
+        self.stats.unknown_fields += unknown
+        return told
+
+    def prune(self, record: Record, table: Table) -> bool:
+        """Take out, in place, what the table does not know. Returns whether anything was."""
+        dropped = prune(record, table, keep_unknown=self.keeps_unknown)
+        self.stats.unknown_fields += dropped
+        return bool(dropped)
+
+
+def an_object(value: Any, what: str) -> Record:
+    """``value``, which must be one. Raises MalformedChunk; ``what`` says of what."""
+    if not isinstance(value, dict):
+        raise MalformedChunk(f"{what} is an object")
+    return value
+
+
+def an_index(value: Any, bound: int, key: str) -> int:
+    """The integer that ``value``, at ``key``, must be. Raises MalformedChunk."""
+    index = as_int(value)
+    if index is None or not 0 <= index < bound:
+        raise MalformedChunk(f"{key} is an integer from 0 to {bound - 1}")
+    return index
+
+
+def reasoning_of(item: Record) -> str:
+    """The text of a reasoning item: its content, or what was made of it."""
+    for key in ("content", "summary"):
+        parts = item.get(key)
+        texts = [part.get("text") for part in parts if isinstance(part, dict)] if parts else []
+        said = "".join(text for text in texts if isinstance(text, str))
+        if said:
+            return said
+    return ""
