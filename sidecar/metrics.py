@@ -88,6 +88,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._unreadable = Counter(
+            "sidecar_unreadable_answers_total",
+            "Answers that no wire format can read, by why and by what was done about them.",
+            ("route", "rule", "reason", "action"),
+            registry=self.registry,
+        )
+
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)
@@ -118,6 +125,10 @@ class Metrics:
             self._orphans.labels(rule, format_id).inc(markers)
         for action, choices in stats.empty_answers.items():
             self._empty.labels(rule, action.value).inc(choices)
+
+    def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
+        """An answer cannot be read."""
+        self._unreadable.labels(route, rule, reason, action).inc()
 
     def _time(self, name: str, help_: str) -> Histogram:
         return Histogram(name, help_, ("route", "rule"), buckets=_SECONDS, registry=self.registry)

@@ -462,8 +462,8 @@ class Lane:
             self._out.append(Segment(Channel.CONTENT, text, ""))
 
 
-def visible_text(vocabulary: Vocabulary, text: str) -> str:
+def visible_text(vocabulary: Vocabulary, text: str, start: Opening | None = None) -> str:
     """What of ``text``, which is no model's answer but may quote one, is visible."""
-    lane = Lane(vocabulary)
+    lane = Lane(vocabulary, start=start)
     segments = [*lane.feed(text), *lane.finish()]
     return "".join(part.text for part in segments if part.channel is Channel.CONTENT)

@@ -133,9 +133,11 @@ class StreamFilter:
         """What becomes of a chunk that is one event like one before, by the shortest way."""
         data = self._decoder.only(chunk)
         reading = None if data is None else self._wire.repeat(data)
-        if reading is None:
+        if data is None or reading is None:
             return None
-        return chunk if reading.verdict is _PASS else b"".join(reading.out)
+        if reading.verdict is not _PASS:
+            return b"".join(reading.out)
+        return self._framing.write(data, reading.name) if reading.name else chunk
 
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
         data = frame.data

@@ -53,6 +53,7 @@ from sidecar.rules.configvalues import (
     ReasoningFields,
     RuleName,
     Size,
+    WebSockets,
 )
 from sidecar.rules.environment import expand
 from sidecar.rules.match import Match, Tools
@@ -114,6 +115,7 @@ class Config:
     rules: tuple[RuleSpec, ...]
     paths: tuple[str, ...]
     response_headers: tuple[str, ...]
+    websocket: WebSockets
 
 
 BUILT_IN_RULES: Final = (
@@ -148,8 +150,8 @@ class UpstreamSection(Section):
     base_url: BaseUrl = Field(description="the upstream's URL, such as http://127.0.0.1:8000/v1")
     api_key: ApiKey | None = Field(
         default=None,
-        description="sent as a bearer token instead of the client's own; empty: the client's goes "
-        "through",
+        description="sent as a bearer token instead of the client's own, and instead of its "
+        "x-api-key; empty: the client's go through",
     )
     timeouts: TimeoutsSection = Field(
         default=TimeoutsSection(), description="durations such as 300ms, 5s, 2m or 1h"
@@ -164,7 +166,8 @@ class LimitsSection(Section):
     )
     event: Size = Field(
         default=8 * 1024**2,
-        description="of one event of a stream, or of an answer that is not streamed (8MiB)",
+        description="of one event of a stream, of one message of a WebSocket, or of an answer that "
+        "is not streamed (8MiB)",
     )
     promoted: Size = Field(
         default=64 * 1024,
@@ -312,6 +315,11 @@ class ConfigSection(Section):
         default=(),
         description="response headers that pass on filtered answers besides the harmless ones",
     )
+    websocket: WebSockets = Field(
+        default=WebSockets.REFUSE,
+        description="what becomes of WebSockets, such as /v1/realtime; pass: to upstream, and "
+        "nothing in them is filtered",
+    )
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -380,6 +388,7 @@ def _config(section: ConfigSection) -> Config:
         rules=rules if "rules" in section.model_fields_set else BUILT_IN_RULES,
         paths=section.paths,
         response_headers=section.response_headers,
+        websocket=section.websocket,
     )
 
 

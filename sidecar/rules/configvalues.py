@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
@@ -39,6 +40,14 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class WebSockets(StrEnum):
+    """What becomes of a request to open a WebSocket, on a path that is served."""
+
+    REFUSE = "refuse"
+    PASS = "pass"
+    """It goes to upstream, and nothing that it carries is filtered."""
 
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidecar.core.format import Format
 from sidecar.core.policy import Mode, Policy, Reasoning, StartsIn
@@ -77,6 +77,7 @@ class Rule:
             self.promoted,
             tools,
             seed,
+            self.name,
         )
 
 
@@ -94,6 +95,23 @@ class RuleSet:
             if matches(rule.match, facts):
                 return rule if rule.policy.hides else None
         return None
+
+    def choose_unnamed(self, facts: RequestFacts) -> Rule | None:
+        """The rule for an answer of which nobody knows what model wrote it: the first that may be
+        about it and hides anything. None if no such rule does."""
+        for rule in self.rules:
+            if matches(replace(rule.match, model=()), facts):
+                hides = rule.policy.hides
+                if not rule.match.model:
+                    return rule if hides else None
+                if hides and not rule.observes:
+                    return rule
+        return None
+
+    @property
+    def hides(self) -> bool:
+        """Whether any rule keeps anything from a client."""
+        return any(rule.policy.hides and not rule.observes for rule in self.rules)
 
     def named(self, name: str) -> Rule | None:
         """The rule of that name."""

@@ -32,6 +32,7 @@ _HARMLESS = frozenset(
         "access-control-allow-methods",
         "access-control-allow-origin",
         "access-control-expose-headers",
+        "anthropic-organization-id",
         "date",
         "openai-organization",
         "openai-processing-ms",
@@ -47,14 +48,13 @@ _HARMLESS = frozenset(
 )
 """The response headers that a client of a filtered answer gets. Any other may repeat what the
 answer does not say."""
-_HARMLESS_PREFIXES = ("x-ratelimit-",)
+_HARMLESS_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
 
-EVENT_STREAM = {
-    "Content-Type": "text/event-stream",
+STREAM = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-"""What keeps proxies and browsers from collecting an event stream before they show it."""
+"""What keeps proxies and browsers from collecting a stream before they show it."""
 
 
 def to_upstream(
@@ -62,15 +62,13 @@ def to_upstream(
 ) -> Headers:
     """The request headers for the upstream, duplicates included.
 
-    ``api_key`` replaces the client's ``Authorization``; ``filtered``: a rule reads the answer, so
-    it must come whole.
+    ``api_key`` replaces the client's ``Authorization``, and its ``x-api-key`` if it sent one;
+    ``filtered``: a rule reads the answer, so it must come whole.
     """
     pairs = list(headers)
     dropped = _HOP_BY_HOP | _OURS_TO_SET | _named_in_connection(pairs)
     if filtered:
         dropped |= _OF_PARTS
-    if api_key is not None:
-        dropped |= {"authorization"}
     passed = Headers(
         (name, value)
         for name, value in pairs
@@ -79,6 +77,9 @@ def to_upstream(
     passed["Accept-Encoding"] = "identity"
     if api_key is not None:
         passed["Authorization"] = f"Bearer {api_key}"
+        # From Anthropic's clients. Some servers for them look for the one, some for the other.
+        if "x-api-key" in passed:
+            passed["x-api-key"] = api_key
     return passed
 
 

@@ -1,8 +1,8 @@
-"""What a chat request says that a rule may ask, read from its body once."""
+"""What a request says that a rule may ask, read from its body once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -11,40 +11,28 @@ from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.rules.match import RequestFacts
 from sidecar.server.replies import Refusal
 from sidecar.wire.calls import function_of
+from sidecar.wire.fields import Record
+from sidecar.wire.items import HOSTED
 
 
 class Inquiry(NamedTuple):
     """``tools`` are those of the request, by their names, with what it says of their parameters (a
     JSON schema, or anything); ``thinking_off``: it asks the model not to think. ``raw_prompt`` is
-    that of a completion, empty if it is none that one answer continues."""
+    a prompt that no template adds to, empty if it is none that one answer continues; None where a
+    template applies."""
 
     facts: RequestFacts
     tools: Mapping[str, object]
     thinking_off: bool
-    raw_prompt: str
+    raw_prompt: str | None
 
 
-_THINKING_OFF: tuple[tuple[tuple[str, ...], object], ...] = (
-    (("chat_template_kwargs", "enable_thinking"), False),  # vLLM, SGLang: Qwen, GLM
-    (("chat_template_kwargs", "thinking"), False),  # DeepSeek, Kimi
-    (("enable_thinking",), False),  # DashScope
-    (("reasoning_effort",), "none"),
-    (("reasoning", "effort"), "none"),  # OpenRouter
-    (("reasoning", "enabled"), False),
-    (("think",), False),  # Ollama
-    (("thinking", "type"), "disabled"),  # DeepSeek, Z.ai
-    (("reasoning", "exclude"), True),  # OpenRouter
-    (("include_reasoning",), False),  # vLLM, OpenRouter
-    (("reasoning_format",), "hidden"),  # Groq
-    (("reasoning_format",), "parsed"),
-)
-"""The keys of a request that switch thinking off, or keep it out of the text, and the values with
-which they do."""
+def read_inquiry(request: web.BaseRequest, path: str, body: bytes, wire_format: str) -> Inquiry:
+    """``wire_format`` is the name of the one that the answer will be in.
 
-
-def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
-    """Raises Refusal for a body that is not a JSON object, or that two readers may understand
-    differently: then no rule can be chosen with certainty."""
+    Raises Refusal for a body that is not a JSON object, or that two readers may understand
+    differently: then no rule can be chosen with certainty.
+    """
     try:
         value = parse(body).value
     except MalformedJSON as error:
@@ -53,28 +41,107 @@ def read_inquiry(request: web.BaseRequest, path: str, body: bytes) -> Inquiry:
         ) from None
     if not isinstance(value, dict):
         raise Refusal(400, "invalid_json", "The request body must be a JSON object.")
-    tools = [*_listed(value, "tools"), *_listed(value, "functions")]
-    model = value.get("model")
+    return inquire(value, wire_format, path, headers_of(request))
+
+
+def headers_of(request: web.BaseRequest) -> dict[str, list[str]]:
+    """The request's headers: lower-case name -> its values."""
     headers: dict[str, list[str]] = {}
     for name, text in request.headers.items():
         headers.setdefault(name.lower(), []).append(text)
+    return headers
+
+
+def inquire(
+    value: Record, wire_format: str, path: str, headers: Mapping[str, Sequence[str]]
+) -> Inquiry:
+    """What the request with the body ``value`` says; ``headers`` are as in :func:`headers_of`."""
+    reader = _READERS[wire_format]
+    declared = [(read, entry) for key, read in reader.declared for entry in _listed(value, key)]
+    tools = {
+        name: parameters
+        for read, entry in declared
+        if isinstance(entry, dict)
+        for name, parameters in read(entry)
+        if isinstance(name, str) and name
+    }
+    model = value.get("model")
     facts = RequestFacts(
         model=model if isinstance(model, str) else "",
         path=path,
         headers=headers,
-        tools_declared=bool(tools),
+        tools_declared=bool(declared),
     )
-    named = {_tool_name(tool): _function_in(tool).get("parameters") for tool in tools}
-    named.pop("", None)
-    return Inquiry(facts, named, _is_thinking_off(value), _raw_prompt(value))
+    thinking_off = any(_says(value, *switch) for switch in reader.thinking_off)
+    return Inquiry(facts, tools, thinking_off, reader.raw_prompt(value))
 
 
-def _listed(value: dict[str, Any], key: str) -> list[Any]:
+def _listed(value: Record, key: str) -> list[Any]:
     items = value.get(key)
     return items if isinstance(items, list) else []
 
 
-def _raw_prompt(value: dict[str, Any]) -> str:
+def _says(value: Record, path: tuple[str, ...], expected: object) -> bool:
+    found: Any = value
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return type(found) is type(expected) and found == expected
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+_Names = Iterator[tuple[object, object]]
+"""What one entry of a list declares: names, which may be anything, with parameters."""
+
+
+def _function(tool: Record) -> _Names:
+    """``{"type": "function", "function": {"name": …}}``, or flat, as a legacy function is."""
+    function = function_of(tool) or tool
+    yield function.get("name"), function.get("parameters")
+
+
+def _responses_tool(tool: Record) -> _Names:
+    """Flat; what the provider runs itself has a type and no name, and a namespace has functions."""
+    kind = tool.get("type")
+    if kind == "namespace":
+        for inner in _listed(tool, "tools"):
+            if isinstance(inner, dict):
+                yield from _function(inner)
+        return
+    yield from _function(tool)
+    if isinstance(kind, str) and kind not in ("function", "custom"):
+        yield HOSTED + kind, None
+    if kind == "mcp":
+        yield from _mcp_server(tool.get("server_label"))
+
+
+def _messages_tool(tool: Record) -> _Names:
+    """What the provider knows has a type with a version, and a name all the same."""
+    function = function_of(tool) or tool
+    yield function.get("name"), function.get("input_schema", function.get("parameters"))
+    kind = tool.get("type")
+    if isinstance(kind, str) and kind not in ("function", "custom"):
+        yield HOSTED + kind, None
+
+
+def _messages_server(server: Record) -> _Names:
+    yield HOSTED + "mcp", None
+    yield from _mcp_server(server.get("name"))
+
+
+def _mcp_server(name: object) -> _Names:
+    if isinstance(name, str):
+        yield f"{HOSTED}mcp:{name}", None
+
+
+# --- prompts ------------------------------------------------------------------------------------
+
+
+def _templated(value: Record) -> None:
+    """A chat: the model's template writes the prompt."""
+
+
+def _completed_prompt(value: Record) -> str:
     prompt = value.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
@@ -82,22 +149,68 @@ def _raw_prompt(value: dict[str, Any]) -> str:
     return prompt if isinstance(prompt, str) and value.get("echo") is not True else ""
 
 
-def _is_thinking_off(value: dict[str, Any]) -> bool:
-    for path, off in _THINKING_OFF:
-        found: Any = value
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        if type(found) is type(off) and found == off:
-            return True
-    return False
+def _generated_prompt(value: Record) -> str | None:
+    if value.get("raw") is not True:
+        return None
+    prompt = value.get("prompt")
+    return prompt if isinstance(prompt, str) else ""
 
 
-def _tool_name(tool: Any) -> str:
-    name = _function_in(tool).get("name")
-    return name if isinstance(name, str) else ""
+# --- the formats --------------------------------------------------------------------------------
+
+_Switch = tuple[tuple[str, ...], object]
+
+_TEMPLATE_OFF: tuple[_Switch, ...] = (
+    (("chat_template_kwargs", "enable_thinking"), False),  # vLLM, SGLang: Qwen, GLM
+    (("chat_template_kwargs", "thinking"), False),  # DeepSeek, Kimi
+)
+_REASONING_OFF: tuple[_Switch, ...] = (
+    (("reasoning", "effort"), "none"),  # OpenAI, OpenRouter
+    (("reasoning", "enabled"), False),  # OpenRouter
+    (("reasoning", "exclude"), True),
+)
+_THINKING_DISABLED: _Switch = (("thinking", "type"), "disabled")  # Anthropic, DeepSeek, Z.ai
+_THINK_OFF: _Switch = (("think",), False)  # Ollama
+
+_CHAT_OFF: tuple[_Switch, ...] = (
+    *_TEMPLATE_OFF,
+    *_REASONING_OFF,
+    _THINKING_DISABLED,
+    _THINK_OFF,
+    (("enable_thinking",), False),  # DashScope
+    (("reasoning_effort",), "none"),
+    (("include_reasoning",), False),  # vLLM, OpenRouter
+    (("reasoning_format",), "hidden"),  # Groq
+    (("reasoning_format",), "parsed"),
+)
 
 
-def _function_in(tool: Any) -> dict[str, Any]:
-    """The object with the name in a tool (``{"type": "function", "function": {"name": …}}``), which
-    a legacy function is itself; empty if it has none."""
-    return (function_of(tool) or tool) if isinstance(tool, dict) else {}
+class _Reader(NamedTuple):
+    """How the requests of a wire format say it.
+
+    ``declared`` are the keys of the lists of tools, with what reads the names in one of their
+    entries. ``thinking_off`` are the paths of keys that switch thinking off, or keep it out of the
+    text, and the values with which they do.
+    """
+
+    declared: tuple[tuple[str, Callable[[Record], _Names]], ...]
+    thinking_off: tuple[_Switch, ...]
+    raw_prompt: Callable[[Record], str | None]
+
+
+_READERS: dict[str, _Reader] = {
+    "chat": _Reader((("tools", _function), ("functions", _function)), _CHAT_OFF, _templated),
+    # It has no tools, and its prompt alone says where the answer begins.
+    "completions": _Reader((), (), _completed_prompt),
+    "responses": _Reader(
+        (("tools", _responses_tool),), (*_TEMPLATE_OFF, *_REASONING_OFF), _templated
+    ),
+    "messages": _Reader(
+        (("tools", _messages_tool), ("mcp_servers", _messages_server)),
+        (*_TEMPLATE_OFF, _THINKING_DISABLED),
+        _templated,
+    ),
+    "ollama_chat": _Reader((("tools", _function),), (_THINK_OFF,), _templated),
+    "ollama_generate": _Reader((), (_THINK_OFF,), _generated_prompt),
+}
+"""By the name of the wire format."""

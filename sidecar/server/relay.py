@@ -6,28 +6,35 @@ read from upstream.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext, suppress
 from typing import Protocol
 
 import aiohttp
 from aiohttp import web
 
-from sidecar.core.document import filter_document
+from sidecar.core.document import DocumentWire, filter_document
 from sidecar.core.jsontext import MalformedJSON
+from sidecar.core.policy import Unknown
+from sidecar.core.sse import Decoder, EventTooLarge
+from sidecar.core.stats import Stats
 from sidecar.core.stream import (
     UPSTREAM_CLOSED,
     Fault,
     MalformedChunk,
     StreamFilter,
 )
-from sidecar.rules.config import Timeouts
+from sidecar.rules.config import Config
 from sidecar.server.exchange import Exchange, Outcome
-from sidecar.server.headers import EVENT_STREAM, Headers
+from sidecar.server.headers import STREAM, Headers
 from sidecar.server.replies import SERVER, Refusal, json_reply
+from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
+from sidecar.server.upstream import TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
-from sidecar.wire.chat import Chat
+from sidecar.wire.answer import Answer
+from sidecar.wire.resumption import Resumed
 
-TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
+_DOCUMENT = "application/json"
 
 BROKEN = (aiohttp.ClientError, ConnectionError)
 """What reading from upstream may raise, apart from a timeout."""
@@ -55,7 +62,7 @@ class Tap(Protocol):
 class DocumentTap:
     """Judges a document once it has passed; one larger than ``limit`` bytes is not judged."""
 
-    def __init__(self, wire: Chat, limit: int) -> None:
+    def __init__(self, wire: Answer, limit: int) -> None:
         self._wire = wire
         self._limit = limit
         self._body = bytearray()
@@ -73,29 +80,32 @@ class DocumentTap:
 
 
 class Relay:
-    """One upstream answer on its way to one client.
-
-    ``limit`` is the size of an event, or of an answer that is one document, in bytes.
-    """
+    """One upstream answer on its way to one client."""
 
     def __init__(
         self,
         request: web.BaseRequest,
         answer: aiohttp.ClientResponse,
         exchange: Exchange,
-        timeouts: Timeouts,
-        limit: int,
+        config: Config,
     ) -> None:
         self._request = request
         self._answer = answer
         self._exchange = exchange
+        timeouts = config.upstream.timeouts
+        self._first_byte = timeouts.first_byte
         self._watchdog = Watchdog(timeouts.first_byte, then=timeouts.idle)
-        self._limit = limit
+        self._limit = config.limits.event
+        """Bytes of an event, or of an answer that is one document."""
 
-    async def raw(self, headers: Headers, tap: Tap | None = None) -> web.StreamResponse:
-        """The answer as it is."""
+    async def raw(
+        self, headers: Headers, tap: Tap | None = None, begun: bytes = b""
+    ) -> web.StreamResponse:
+        """The answer as it is. ``begun``: what was read of it before."""
         reply = await self._begin(self._answer.status, headers)
-        streams = self._answer.content_type == "text/event-stream"
+        if begun:
+            await self._write(reply, begun)
+        streams = self._answer.content_type in STREAMS
         with self._exchange.streaming() if streams else nullcontext():
             try:
                 async with self._watchdog:
@@ -117,40 +127,90 @@ class Relay:
         )
         return reply
 
-    async def observed(self, headers: Headers, chat: Chat) -> web.StreamResponse:
+    async def observed(self, headers: Headers, wire: Answer) -> web.StreamResponse:
         """The answer as it is, and what the rule would have done is counted."""
-        self._exchange.stats = chat.stats
-        if self._answer.content_type == "text/event-stream":
-            return await self.raw(headers, StreamFilter(chat, limit=self._limit))
-        return await self.raw(headers, DocumentTap(chat, self._limit))
+        content_type = self._answer.content_type
+        if self._answer.status == 200 and content_type == wire.framing.content_type:
+            self._exchange.stats = wire.stats
+            stream = StreamFilter(wire, limit=self._limit)
+            reply = await self.raw(headers, stream)
+            self._count_unreadable(wire)
+            return reply
+        if self._answer.status == 200 and content_type == _DOCUMENT:
+            self._exchange.stats = wire.stats
+            return await self.raw(headers, DocumentTap(wire, self._limit))
+        if self._answer.status < 300:
+            self._exchange.lets_pass(reason_of(self._answer), self._answer)
+        return await self.raw(headers)
 
-    async def events(self, headers: Headers, chat: Chat) -> web.StreamResponse:
-        """The answer's event stream, filtered."""
-        self._exchange.stats = chat.stats
-        stream = StreamFilter(chat, limit=self._limit)
-        headers.update(EVENT_STREAM)
+    async def filtered(self, headers: Headers, wire: Answer) -> web.StreamResponse:
+        """The answer, which is no error, filtered as a stream or as a document. Raises Refusal if
+        it is neither, and the rule does not let such ones pass."""
+        answer = self._answer
+        if answer.status == 200 and is_readable(answer, decoded=True):
+            if answer.content_type == wire.framing.content_type:
+                return await self.events(headers, wire)
+            if answer.content_type == _DOCUMENT:
+                return await self._document(headers, wire)
+        reason = reason_of(answer)
+        if not self._exchange.lets_pass(reason, answer):
+            raise unreadable(reason, answer)
+        return await self.raw(self.described(headers))
+
+    async def events(
+        self, headers: Headers, wire: Answer | Resumed, begun: bytes = b""
+    ) -> web.StreamResponse:
+        """The answer's events, filtered. ``begun``: what was read of it before."""
+        exchange = self._exchange
+        exchange.stats = wire.stats
+        passes = exchange.unknown is Unknown.PASS
+        stream = StreamFilter(wire, limit=self._limit, passes_unreadable=passes)
+        headers.update(STREAM)
+        headers["Content-Type"] = wire.framing.content_type
         reply = await self._begin(200, headers)
-        fault = await self._pump(reply, stream)
+        fault = await self._pump(reply, stream, begun)
         last = stream.finish(fault)
-        self._exchange.judged()
+        exchange.judged()
         if last:
             await self._write(reply, last)
         await self._end(reply)
-        self._exchange.outcome = _outcome(chat, fault)
+        exchange.outcome = _outcome(wire.stats, fault)
+        self._count_unreadable(wire)
         return reply
 
-    async def document(self, headers: Headers, chat: Chat) -> web.StreamResponse:
-        """The answer as one JSON document, filtered."""
-        self._exchange.stats = chat.stats
+    async def document(self, headers: Headers, wire: DocumentWire) -> web.StreamResponse:
+        """The answer as one JSON document, filtered. Raises Refusal if it cannot be read, and the
+        rule does not let such ones pass."""
+        body = await self.body(self._limit)
         try:
-            body = filter_document(await self.body(self._limit), chat)
+            return json_reply(200, filter_document(body, wire), headers)
         except (MalformedJSON, MalformedChunk):
-            raise Refusal(
-                502, "upstream_malformed", "The upstream server's answer is not a completion."
-            ) from None
-        self._exchange.judged()
-        self._exchange.outcome = _outcome(chat, None)
-        return json_reply(200 if chat.stats.error is None else 502, body, headers)
+            if not self._exchange.lets_pass(Reason.DOCUMENT, self._answer):
+                raise unreadable(Reason.DOCUMENT, self._answer) from None
+            return json_reply(200, body, headers)
+
+    async def _document(self, headers: Headers, wire: Answer) -> web.StreamResponse:
+        exchange = self._exchange
+        exchange.stats = wire.stats
+        reply = await self.document(headers, wire)
+        exchange.judged()
+        exchange.outcome = _outcome(wire.stats, None)
+        if wire.stats.error is not None:
+            reply.set_status(502)
+        return reply
+
+    def _count_unreadable(self, wire: Answer | Resumed) -> None:
+        if wire.stats.unreadable_events:
+            self._exchange.lets_pass(Reason.EVENT, self._answer)
+
+    def described(self, headers: Headers) -> Headers:
+        """With what says how to read the answer's body, which passes as it is."""
+        given = self._answer.headers
+        names = ["Content-Type"]
+        if not is_readable(self._answer, decoded=True):
+            names.append("Content-Encoding")
+        headers.update({name: given[name] for name in names if name in given})
+        return headers
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises Refusal if it is larger than ``limit`` bytes or breaks off."""
@@ -171,8 +231,34 @@ class Relay:
             raise Refusal(502, UPSTREAM_CLOSED.code, UPSTREAM_CLOSED.message) from None
         return bytes(parts)
 
-    async def _pump(self, reply: web.StreamResponse, stream: StreamFilter) -> Fault | None:
+    async def first_event(self) -> tuple[bytes, bytes]:
+        """What the stream begins with, up to its first event that says anything, and the data of
+        that event; empty if there is none. Raises Refusal if it breaks off before."""
+        begun = bytearray()
+        decoder = Decoder(self._limit)
+        try:
+            async with asyncio.timeout(self._first_byte):
+                while chunk := await self._answer.content.readany():
+                    self._exchange.heard()
+                    begun += chunk
+                    for frame in decoder.feed(chunk):
+                        if frame.data:
+                            return bytes(begun), frame.data
+        except EventTooLarge:
+            pass  # whoever is fed what has begun finds the same
+        except TimeoutError:
+            raise Refusal(504, TIMED_OUT.code, TIMED_OUT.message) from None
+        except BROKEN:
+            raise Refusal(502, UPSTREAM_CLOSED.code, UPSTREAM_CLOSED.message) from None
+        return bytes(begun), b""
+
+    async def _pump(
+        self, reply: web.StreamResponse, stream: StreamFilter, begun: bytes
+    ) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
+        out = stream.feed(begun) if begun else b""
+        if out:
+            await self._write(reply, out)
         exchange, watchdog = self._exchange, self._watchdog
         readany = self._answer.content.readany
         try:
@@ -226,7 +312,7 @@ class Relay:
             raise CutOff(Outcome.CLIENT_GONE) from None
 
 
-def _outcome(chat: Chat, fault: Fault | None) -> Outcome:
-    if chat.stats.error is None:
+def _outcome(stats: Stats, fault: Fault | None) -> Outcome:
+    if stats.error is None:
         return Outcome.COMPLETED
     return Outcome.UPSTREAM_TIMEOUT if fault is TIMED_OUT else Outcome.UPSTREAM_INCOMPLETE

@@ -1,4 +1,4 @@
-"""Answers of our own: errors as every SDK reads them (OpenAI's error object)."""
+"""Answers of our own: errors, in the words of the wire format that was asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from sidecar.core.jsontext import dump
 from sidecar.core.stream import Fault
-from sidecar.wire.errors import error_payload
+from sidecar.wire.errorshapes import ErrorShape, openai_error
 
 SERVER = "sidecar"
 """The ``Server`` header; aiohttp's own names its version and the interpreter's."""
@@ -23,11 +24,16 @@ class Refusal(Exception):
 
 
 def error_reply(
-    status: int, fault: Fault, headers: Mapping[str, str] | None = None
+    status: int,
+    fault: Fault,
+    headers: Mapping[str, str] | None = None,
+    *,
+    shape: ErrorShape = openai_error,
 ) -> web.Response:
-    """An error object with an HTTP status."""
-    kind = "invalid_request_error" if status < 500 else "upstream_error"
-    return json_reply(status, error_payload(fault, kind), headers)
+    """An error of our own with an HTTP status. ``shape`` is that of the wire format; most clients
+    read OpenAI's."""
+    body = shape(status, {"message": fault.message, "code": fault.code})
+    return json_reply(status, dump(body, exact=False), headers)
 
 
 def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

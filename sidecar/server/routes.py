@@ -9,6 +9,10 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from sidecar.wire.errorshapes import ErrorShape, openai_error
+from sidecar.wire.formats import WIRE_FORMATS, WireFormat
+from sidecar.wire.stored import STORED, StoredAnswer
+
 PREFIX = "/v1"
 """Where the API begins on our side, as in the ``base_url`` that a client is given."""
 
@@ -29,6 +33,7 @@ _API = frozenset(
         "messages",
         "models",
         "moderations",
+        "realtime",
         "responses",
         "threads",
         "uploads",
@@ -46,27 +51,41 @@ _DOTS = re.compile(r"/\.\.?(?:/|$)")
 
 
 class Kind(StrEnum):
-    """What becomes of a request; also the label of its metrics."""
+    """What becomes of a request that is not for an answer in a wire format."""
 
-    CHAT = "chat"
-    COMPLETIONS = "completions"
+    STORED = "stored"
     API = "api"
     LISTED = "listed"
     REFUSED = "refused"
 
 
-_FILTERED = {
-    f"{PREFIX}/chat/completions": Kind.CHAT,
-    f"{PREFIX}/completions": Kind.COMPLETIONS,
-}
-"""The paths of the requests whose answers are filtered, when they are POST."""
+_FILTERED = {wire_format.path: wire_format for wire_format in WIRE_FORMATS}
+"""The wire formats by the paths of the requests whose answers are filtered, when they are POST."""
 
 
 class Route(NamedTuple):
-    """``url`` is the target at the upstream, without a query; empty if refused."""
+    """``url`` is the target at the upstream, without a query; empty if refused.
 
-    kind: Kind
+    ``wire_format`` is that of the answer if rules are about it; ``stored`` says what is fetched if
+    it is an answer of before, or several.
+    """
+
+    kind: Kind | None
     url: str
+    wire_format: WireFormat | None = None
+    stored: StoredAnswer | None = None
+
+    @property
+    def label(self) -> str:
+        """What metrics call it."""
+        if self.wire_format is not None:
+            return self.wire_format.name
+        return str(self.kind)
+
+    @property
+    def error(self) -> ErrorShape:
+        """How its errors are written."""
+        return openai_error if self.wire_format is None else self.wire_format.error
 
 
 REFUSED = Route(Kind.REFUSED, "")
@@ -78,6 +97,7 @@ class Routes:
     def __init__(self, base_url: str, paths: Collection[str]) -> None:
         parts = urlsplit(base_url)
         self._base_url = base_url
+        self._root = base_url.removesuffix(PREFIX)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._paths = tuple(paths)
 
@@ -85,9 +105,13 @@ class Routes:
         """The route of a request; ``path`` as it came, without its query."""
         if not _PATH.fullmatch(path) or _DOTS.search(path):
             return REFUSED
-        if path in _FILTERED and method.upper() == "POST":
-            return Route(_FILTERED[path], self._url(path))
-        if _is_in_disguise(path):
+        method = method.upper()
+        if path in _FILTERED and method == "POST":
+            return Route(None, self._url(path), _FILTERED[path])
+        stored = next((kind for kind in STORED if kind.path.fullmatch(path)), None)
+        if stored is not None and method in stored.methods:
+            return Route(Kind.STORED, self._url(path), stored=stored)
+        if stored is None and _is_in_disguise(path):
             return REFUSED
         if path.startswith(PREFIX + "/") and path.split("/")[2] in _API:
             return Route(Kind.API, self._url(path))
@@ -98,19 +122,26 @@ class Routes:
     def _url(self, path: str) -> str:
         if path.startswith(PREFIX + "/"):
             return self._base_url + path.removeprefix(PREFIX)
-        return self._origin + path
+        # Ollama has its own API beside the one of OpenAI's shape.
+        return (self._root if path.startswith("/api/") else self._origin) + path
+
+
+_ENDS = tuple(path.removeprefix(PREFIX) for path in _FILTERED)
+_THREAD_MESSAGES = re.compile(PREFIX + "/threads/[^/]+/messages")
+"""Those of the Assistants API, which are no answer to a request."""
 
 
 def _is_in_disguise(path: str) -> bool:
-    """Whether some server could take ``path`` for an endpoint in ``_FILTERED``, whose answer would
-    then leave unfiltered: servers are lenient in spelling, and have it under more prefixes."""
-    if path in _FILTERED:
+    """Whether some server could take ``path`` for an endpoint whose answer is filtered, and would
+    then have it leave unfiltered: servers are lenient in spelling, and have it under more
+    prefixes."""
+    if path in _FILTERED or _THREAD_MESSAGES.fullmatch(path):
         return False
     plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), path)
     plain = re.split("[?#]", plain)[0]
     segments = (segment.partition(";")[0].strip(_BLANK) for segment in plain.split("/"))
-    # Every path in ``_FILTERED`` ends so, that of chat too.
-    return "/".join(segments).lower().rstrip("/").endswith("/completions")
+    plain = "/".join(segments).lower().rstrip("/")
+    return plain.endswith(_ENDS) or any(kind.end.search(plain) for kind in STORED)
 
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"

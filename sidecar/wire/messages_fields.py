@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sidecar.core.channel import Channel
 from sidecar.wire.chat_fields import SIDE_DOORS, TIMINGS
+from sidecar.wire.errors import ERROR
 from sidecar.wire.fields import (
     ANY_LIST,
     ANY_OBJECT,
@@ -181,7 +182,7 @@ EVENTS: dict[str, Table] = {
         ),
     },
     "ping": _EVENT,
-    "error": _EVENT | {"error": ANY_OBJECT, "request_id": TEXT},
+    "error": _EVENT | {"error": ERROR, "request_id": TEXT},
 }
 """By its type, what an event may hold. What is in a message, a block, a block's delta or an error
 has a table of its own."""

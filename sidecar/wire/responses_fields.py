@@ -14,6 +14,7 @@ from sidecar.wire.fields import (
     ANY_LIST,
     ANY_LIST_OR_TEXT,
     ANY_OBJECT,
+    ANY_OBJECT_OR_TEXT,
     FLAG,
     NOTHING,
     NUMBER,
@@ -28,7 +29,6 @@ from sidecar.wire.fields import (
 )
 from sidecar.wire.logprobs import TOKEN
 
-_TEXT_OR_OBJECT = Holds(TEXT.types | ANY_OBJECT.types)
 _ANYTHING = Holds(TEXT_OR_NUMBER.types | FLAG.types | ANY_LIST.types | ANY_OBJECT.types)
 """In a call or a result, which is kept or dropped whole."""
 
@@ -411,7 +411,7 @@ _ECHOED: Table = {
     "store": FLAG,
     "temperature": NUMBER,
     "text": an_object({"format": ANY_OBJECT, "verbosity": TEXT}),
-    "tool_choice": _TEXT_OR_OBJECT,
+    "tool_choice": ANY_OBJECT_OR_TEXT,
     "tools": ANY_LIST,
     "top_logprobs": NUMBER,
     "top_p": NUMBER,

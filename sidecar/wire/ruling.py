@@ -14,7 +14,7 @@ from sidecar.wire.promotion import MAX_PROMOTED, Room
 
 
 class Ruling(NamedTuple):
-    """What one rule means for one request.
+    """What one rule, ``name``, means for one request.
 
     ``declared`` are the tools that it declares. ``start`` is where a message of the answer begins,
     the visible text if it is None. ``closers``, in lower case, are close markers of reasoning that
@@ -31,6 +31,7 @@ class Ruling(NamedTuple):
     promoted: int = MAX_PROMOTED
     schemas: Mapping[str, object] = MappingProxyType({})
     seed: str = ""
+    name: str = ""
 
 
 class Shared:

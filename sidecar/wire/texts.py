@@ -6,6 +6,8 @@ text so far; knows nothing of the JSON that it came in.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from sidecar.core.channel import Channel, Segment
@@ -29,6 +31,14 @@ class Said(NamedTuple):
 
     visible: str
     moved: str
+
+
+class Turn(NamedTuple):
+    """A stretch of a text, and what is to be moved out of it: reasoning, or deltas of calls."""
+
+    visible: str
+    moved: str
+    calls: list[Record]
 
 
 class Texts:
@@ -97,6 +107,21 @@ class Texts:
             self._calls.finish(segments, self._lane, cut_off=cut_off)
         return self._judge(segments)
 
+    def feed_in_turn(self, text: str) -> list[Turn]:
+        """More of the content, stretch by stretch, for a client that is told of their order."""
+        self._fed = True
+        turns = self._turns(self._lane.feed(text))
+        if self._calls is not None:
+            self._calls.read((), self._lane)
+        return [*turns, *self._turn_of_calls()]
+
+    def finish_in_turn(self, *, cut_off: bool) -> list[Turn]:
+        """Likewise, what was held; see :meth:`finish`."""
+        turns = self._turns(self._lane.finish())
+        if self._calls is not None:
+            self._calls.finish((), self._lane, cut_off=cut_off)
+        return [*turns, *self._turn_of_calls()]
+
     def feed_refusal(self, text: str) -> Said:
         """More of the refusal."""
         return self._judge(self._refusal.feed(text))
@@ -141,6 +166,22 @@ class Texts:
             self._start = None
             if not self._fed:
                 self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
+
+    def _turns(self, segments: list[Segment]) -> list[Turn]:
+        if self._calls is None and not self._moves_reasoning:
+            return [Turn(*self._judge(segments), [])] if segments else []
+        turns = []
+        for _, group in groupby(segments, attrgetter("call")):
+            stretch = list(group)
+            if self._calls is not None:
+                self._calls.read(stretch, self._lane)
+            turns += [Turn(*self._judge([segment]), []) for segment in stretch]
+            turns += self._turn_of_calls()
+        return turns
+
+    def _turn_of_calls(self) -> list[Turn]:
+        calls = self.take_calls(whole=False)
+        return [Turn("", "", calls)] if calls else []
 
     def _judge(self, segments: list[Segment]) -> Said:
         if len(segments) == 1 and segments[0].channel is _CONTENT:

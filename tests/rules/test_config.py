@@ -24,7 +24,7 @@ from sidecar.rules.config import (
     built_in_config,
     load_config,
 )
-from sidecar.rules.configvalues import Address, parse_address
+from sidecar.rules.configvalues import Address, WebSockets, parse_address
 from sidecar.rules.match import Match, Tools
 
 FORMATS = ("think", "harmony_analysis", "all", "reasoning", "tools")
@@ -65,6 +65,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         rules=BUILT_IN_RULES,
         paths=(),
         response_headers=(),
+        websocket=WebSockets.REFUSE,
     )
 
 
@@ -114,6 +115,7 @@ upstream:
 limits: {request_body: 1GiB, event: 1024, promoted: 2KiB}
 paths: ["/metrics", "/slots/*"]
 response_headers: [X-Vendor-Cost]
+websocket: pass
 rules:
   - name: agents
     match:
@@ -148,6 +150,7 @@ rules:
     assert config.limits == Limits(request_body=1024**3, event=1024, promoted=2048)
     assert config.paths == ("/metrics", "/slots/*")
     assert config.response_headers == ("x-vendor-cost",)
+    assert config.websocket is WebSockets.PASS
     first, second = config.rules
     assert (first.name, first.formats) == ("agents", ("think", "reasoning"))
     assert first.match == Match(
@@ -189,8 +192,8 @@ DURATION = "expected a duration with its unit, such as 300ms, 5s, 2m or 1h"
 SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = (
-    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'rules', 'paths' or "
-    "'response_headers'"
+    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'rules', 'paths', "
+    "'response_headers' or 'websocket'"
 )
 FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"
 EMPTY = "expected 'allow', 'promote', 'error' or {text: …}"
@@ -235,6 +238,9 @@ RULE_KEYS = (
         ("paths: /metrics", "2:8: paths: found '/metrics', expected a list"),
         ("response_headers: ['a: b']", "2:20: response_headers.0: found 'a: b', expected the name "
          "of a header, such as x-request-id"),
+        ("websocket: on", "2:12: websocket: found 'on', expected 'refuse' or 'pass'"),
+        ("websocket: psas", "2:12: websocket: found 'psas', expected 'refuse' or 'pass'; did you "
+         "mean 'pass'?"),
         ("formats: 5", f"2:10: formats: found 5, {FOLDER}"),
         ("formats: c.yaml", f"2:10: formats: found 'c.yaml', {FOLDER}"),
         ("formats: nowhere", f"2:10: formats: found 'nowhere', {FOLDER}"),

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from sidecar.rules.config import Config, Limits, RuleSection, RuleSpec, Timeouts, built_in_config
-from sidecar.rules.configvalues import Address
+from sidecar.rules.configvalues import Address, WebSockets
 from sidecar.rules.match import Match
 from sidecar.server.app import Running, serving
 
@@ -416,6 +416,7 @@ def configured(
     promoted: int | None = None,
     paths: tuple[str, ...] = (),
     response_headers: tuple[str, ...] = (),
+    websocket: WebSockets = WebSockets.REFUSE,
 ) -> Config:
     """The defaults in front of ``url``, on free ports, with what a test wants otherwise."""
     config = built_in_config(url)
@@ -434,6 +435,7 @@ def configured(
         rules=config.rules if rules is None else tuple(rules),
         paths=paths,
         response_headers=response_headers,
+        websocket=websocket,
     )
 
 

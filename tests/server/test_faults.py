@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import socket
 import zlib
 
 import pytest
 
-from sidecar.server import proxy
+from sidecar.server import requestbody
 from sidecar.server.app import serving
 
 from .scripted import (
@@ -507,138 +506,7 @@ async def test_ways_to_write_the_type_of_a_stream(content_type: str) -> None:
     assert answer.head.one("Content-Type") == "text/event-stream"
 
 
-# --- errors of upstream -------------------------------------------------------------------------
-
-OPENAI_ERROR = {"message": "slow down", "type": "requests", "code": "rate_limit", "param": None}
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        ({"error": OPENAI_ERROR}, OPENAI_ERROR),
-        ({"error": OPENAI_ERROR | {"debug": SECRET}, "prompt": SECRET}, OPENAI_ERROR),
-        (
-            {"object": "error", "message": "too long", "type": "Bad", "param": None, "code": 400},
-            {"message": "too long", "type": "Bad", "param": None, "code": 400},
-        ),
-        (
-            {"detail": "Not authenticated"},
-            {"message": "Not authenticated", "type": "upstream_error", "param": None, "code": None},
-        ),
-        (
-            {"error": "model not found"},
-            {"message": "model not found", "type": "upstream_error", "param": None, "code": None},
-        ),
-        (
-            {"error": {"message": "a <think>s3cr3t-k3y</think>b"}},
-            {"message": "a b", "type": "upstream_error", "param": None, "code": None},
-        ),
-    ],
-    ids=["openai", "with-more", "flat", "detail", "string", "quoting"],
-)
-@pytest.mark.parametrize("status", ["400 Bad", "429 Too Many", "500 Oops", "503 Busy"])
-@pytest.mark.parametrize("stream", [True, False])
-async def test_a_well_formed_error(body: Record, error: Record, status: str, stream: bool) -> None:
-    """It arrives in OpenAI's form with upstream's status, and no more of it than that."""
-    async with proxied() as rig:
-        rig.upstream.reply(
-            response(status, "Retry-After: 7", "X-Any: s3cr3t-k3y", body=json.dumps(body).encode())
-        )
-        answer = await rig.ask(chat(stream=stream))
-    assert answer.status == int(status[:3])
-    assert json.loads(answer.body) == {"error": error}
-    assert answer.head.one("Retry-After") == "7"
-    assert answer.head.one("Content-Type") == "application/json"
-    assert SECRET not in answer.body.decode() + str(answer.head)
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type"),
-    [
-        (HTML, "text/html"),
-        (b"", "text/plain"),
-        (b"s3cr3t-k3y", "application/json"),
-        (b'{"detail":[{"msg":"bad","input":"s3cr3t-k3y"}]}', "application/json"),
-        (b'{"s3cr3t-k3y":1}', "application/json"),
-        (b'["s3cr3t-k3y"]', "application/json"),
-        (b'{"error":{"message":"s3cr3t-k3y","message":"b"}}', "application/json"),
-        (b'{"error":{"message":"s3cr3t-k3y' + b"x" * 200_000 + b'"}}', "application/json"),
-        (b"data: s3cr3t-k3y\n\n", "text/event-stream"),
-    ],
-    ids=["html", "empty", "no-json", "list", "no-error", "array", "twice", "huge", "stream"],
-)
-@pytest.mark.parametrize("status", ["401 s3cr3t-k3y", "429 Too Many", "502 Bad", "599 Odd"])
-async def test_an_error_that_cannot_be_read(body: bytes, content_type: str, status: str) -> None:
-    """The status is upstream's, the words are ours."""
-    async with proxied() as rig:
-        rig.upstream.reply(response(status, "Retry-After: 7", body=body, content_type=content_type))
-        answer = await rig.ask(chat())
-    is_own_error(answer, int(status[:3]), "upstream_error")
-    assert answer.head.one("Retry-After") == "7"
-
-
-async def test_an_error_message_is_cut() -> None:
-    """Some servers send the prompt after it, twelve thousand times."""
-    body = json.dumps({"error": {"message": "too long: " + "x" * 50_000}}).encode()
-    async with proxied() as rig:
-        rig.upstream.reply(response("400 Bad", body=body))
-        answer = await rig.ask(chat())
-    assert answer.error["message"].startswith("too long: ")
-    assert len(answer.error["message"]) <= 2048
-
-
-async def test_an_endless_error_is_not_read_to_its_end() -> None:
-    """Sixty-four kilobytes of it are enough; upstream is left."""
-    async with proxied() as rig, rig.call(chat()) as (client, call):
-        await call.request_body()
-        head = stream_head(content_type="application/json").replace(b"200 OK", b"500 Oops")
-        await call.send(head, framed(b" " * 100_000))
-        answer = await client.answer()
-        await call.gone()
-    is_own_error(answer, 500, "upstream_error")
-
-
-async def test_an_error_that_does_not_arrive() -> None:
-    """The status is known, and is told after the idle time."""
-    async with (
-        proxied(first_byte=0.3, idle=0.3, seconds=5) as rig,
-        rig.call(chat()) as (client, call),
-    ):
-        await call.request_body()
-        await call.send(response("503 Busy", body=b"x" * 9)[:-5])
-        answer = await client.answer()
-    is_own_error(answer, 503, "upstream_error")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        {"message": "m", "type": "t", "code": 500, "param": None},
-        {"message": "m <think>s3cr3t-k3y</think>", "debug": SECRET},
-        "m",
-    ],
-    ids=["object", "quoting", "string"],
-)
-async def test_an_error_in_the_stream(error: object) -> None:
-    """It ends the stream, complete as an SDK expects it, and without what it quotes."""
-    async with proxied() as rig:
-        rig.upstream.reply(streamed(BEFORE, event({"error": error}), text(SECRET), FINISH, DONE))
-        answer = await rig.ask(chat())
-    *_, last, end = payloads(answer.body)
-    assert last["error"]["message"].startswith("m")
-    assert set(last["error"]) == {"message", "type", "code", "param"}
-    assert end == "[DONE]"
-    assert SECRET.encode() not in answer.body
-    assert visible(answer.body) == "before"
-
-
-async def test_an_error_in_a_document_with_status_200() -> None:
-    """It is given the status that it should have had."""
-    async with proxied() as rig:
-        rig.upstream.reply(response("200 OK", body=json.dumps({"error": OPENAI_ERROR}).encode()))
-        answer = await rig.ask(chat(stream=False))
-    assert answer.status == 502
-    assert answer.error == OPENAI_ERROR
+# --- no answer at all ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
@@ -851,7 +719,7 @@ async def test_a_framing_error_in_a_request_body(
     path: str, bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not hang: the request ends with an error, and the upstream's with it."""
-    monkeypatch.setattr(proxy, "_REQUEST_IDLE", 0.3)
+    monkeypatch.setattr(requestbody, "_IDLE", 0.3)
     head = request("POST", path, "Transfer-Encoding: chunked") + framed(b'{"mod')
     async with proxied(seconds=5) as rig, await rig.client() as client:
         await client.send(head)
@@ -871,7 +739,7 @@ async def test_a_request_body_that_does_not_arrive(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408 after the idle time of a request."""
-    monkeypatch.setattr(proxy, "_REQUEST_IDLE", 0.3)
+    monkeypatch.setattr(requestbody, "_IDLE", 0.3)
     head = request("POST", path, "Content-Length: 100") + b"half"
     async with proxied(seconds=5) as rig, await rig.client() as client:
         await client.send(head)

@@ -113,7 +113,7 @@ async def test_the_outcome_of_a_listed_path() -> None:
 
 @pytest.mark.parametrize(
     ("path", "route", "rule_name"),
-    [("/v1/chat/completions", "chat", "default"), ("/v1/embeddings", "api", "none")],
+    [("/v1/chat/completions", "chat", "default"), ("/v1/audio/speech", "api", "none")],
 )
 @pytest.mark.parametrize("head_first", [False, True])
 async def test_the_outcome_of_silence(

@@ -173,6 +173,32 @@ async def test_a_key_of_our_own_replaces_the_clients(rules: tuple[object, ...] |
         assert call.request.one("Api-Key") == "c"
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ((), []),
+        (("X-Api-Key: a",), ["sk-own"]),
+        (("x-api-key: a", "X-API-KEY: b", "Authorization: Bearer c"), ["sk-own"]),
+    ],
+)
+async def test_a_key_of_our_own_replaces_that_of_anthropics_clients(
+    sent: tuple[str, ...], expected: list[str]
+) -> None:
+    """It stands where the client put its own, and as a bearer token as always."""
+    async with proxied(api_key="sk-own") as rig, rig.call(chat(*sent)) as (_, call):
+        assert call.request.all("X-Api-Key") == expected
+        assert call.request.all("Authorization") == ["Bearer sk-own"]
+
+
+async def test_the_headers_of_anthropics_clients_pass() -> None:
+    """Their key, if there is none of our own, and what they ask for."""
+    fields = ("x-api-key: sk-ant", "anthropic-version: 2023-06-01", "anthropic-beta: a, b")
+    async with proxied() as rig, rig.call(chat(*fields)) as (_, call):
+        sent = [f"{name.lower()}: {value}" for name, value in call.request.fields]
+        assert set(fields) < set(sent)
+        assert call.request.all("Authorization") == []
+
+
 async def test_a_key_of_our_own_goes_to_the_rest_of_the_api() -> None:
     """Models and files are asked for with it too."""
     async with proxied(api_key="sk-own") as rig:
@@ -245,6 +271,8 @@ async def test_the_headers_of_a_filtered_response() -> None:
         "X-Request-Id": "r1",
         "OpenAI-Processing-Ms": "12",
         "x-ratelimit-remaining-tokens": "7",
+        "anthropic-ratelimit-tokens-remaining": "7",
+        "anthropic-organization-id": "o",
         "X-Listed": "yes",
         "Access-Control-Allow-Origin": "*",
     }

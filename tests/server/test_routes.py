@@ -106,6 +106,42 @@ COMPLETIONS_IN_DISGUISE = [
     "/v1/completions%00",
 ]
 
+OTHERS_IN_DISGUISE = [
+    "/v1/responses/",
+    "/v1/Responses",
+    "/v1/response%73",
+    "/v1/responses;x",
+    "/v1/x/responses",
+    "/responses",
+    "/v1/messages/",
+    "/v1/MESSAGES",
+    "/v1/messages%20",
+    "/anthropic/v1/messages",
+    "/v1/threads/thread_1/Messages",
+    "/api/chat/",
+    "/api/Chat",
+    "/api/chat;x",
+    "/api/%63hat",
+    "/ollama/api/chat",
+    "/api/generate/",
+    "/api/GENERATE",
+    "/v1/api/generate",
+]
+
+STORED_IN_DISGUISE = [
+    "/v1/responses/resp_1/",
+    "/v1/Responses/resp_1",
+    "/responses/resp_1",
+    "/openai/v1/responses/resp_1",
+    "/v1/response%73/resp_1/input_items",
+    "/v1/chat/Completions/chatcmpl-1",
+    "/v1/chat/completions/chatcmpl-1/messages/",
+    "/v1/chat/completions/chatcmpl-1/Messages",
+    "/v1/conversations/conv_1/Items",
+    "/v1/conversations/conv_1/items/msg_1/",
+    "/v1/conversations;x/conv_1/items",
+]
+
 
 @pytest.mark.parametrize("target", REFUSED)
 async def test_what_is_not_api_is_refused(target: str) -> None:
@@ -145,6 +181,19 @@ async def test_what_is_filtered_has_one_name_though_all_paths_are_listed(target:
         assert answer.status == 404
 
 
+@pytest.mark.parametrize("paths", [(), ("/*", "*")], ids=["none listed", "all listed"])
+@pytest.mark.parametrize("target", OTHERS_IN_DISGUISE + STORED_IN_DISGUISE)
+async def test_every_endpoint_that_is_filtered_has_one_name(
+    target: str, paths: tuple[str, ...]
+) -> None:
+    """Of all wire formats, and of stored answers."""
+    async with proxied(paths=paths) as rig:
+        rig.upstream.reply(response("200 OK", body=b'"LEAK"'))
+        answers = [await rig.ask(chat(path=target)), await rig.ask(request("GET", target))]
+        assert rig.upstream.calls == []
+    assert [answer.status for answer in answers] == [404, 404]
+
+
 @pytest.mark.parametrize("target", ["/health", "/v1/custom/a/b", "/tokenize"])
 async def test_listed_paths_are_forwarded(target: str) -> None:
     """What the configuration lists is served, and what it does not is not."""
@@ -166,8 +215,9 @@ async def test_listed_paths_are_forwarded(target: str) -> None:
         "/v1/audio/speech",
         "/v1/images/generations",
         "/v1/responses",
-        "/v1/chat/completions/chatcmpl-1",
-        "/v1/chat/completions/chatcmpl-1/messages",
+        "/v1/threads/thread_1/messages",
+        "/v1/messages/batches",
+        "/v1/responses/resp_1/unknown",
     ],
 )
 async def test_the_api_is_forwarded(target: str) -> None:
@@ -176,6 +226,32 @@ async def test_the_api_is_forwarded(target: str) -> None:
         rig.upstream.reply(response("200 OK", body=b"{}"))
         assert (await rig.ask(request("GET", target))).status == 200
         assert [call.request.target for call in rig.upstream.calls] == [target]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize(
+    ("prefix", "root"), [("/v1", ""), ("", ""), ("/ollama/v1", "/ollama"), ("/x", "/x")]
+)
+async def test_ollamas_own_api_is_beside_the_one_of_openais_shape(
+    path: str, prefix: str, root: str
+) -> None:
+    """At the same path of the base URL, without the ``/v1`` at its end."""
+    async with proxied(prefix) as rig:
+        rig.upstream.reply(response("200 OK"))
+        await rig.ask(chat(path=path))
+        assert [call.request.target for call in rig.upstream.calls] == [root + path]
+
+
+@pytest.mark.parametrize("path", ["/api/tags", "/api/embed", "/api/pull", "/api"])
+async def test_the_rest_of_ollamas_api_is_listed_or_refused(path: str) -> None:
+    """It manages models, which is not for clients."""
+    async with proxied() as rig:
+        rig.upstream.reply(response("200 OK", body=b"{}"))
+        assert (await rig.ask(request("GET", path))).status == 404
+        assert rig.upstream.calls == []
+    async with proxied(paths=("/api*",)) as rig:
+        rig.upstream.reply(response("200 OK", body=b"{}"))
+        assert (await rig.ask(request("GET", path))).status == 200
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", " websocket "])

@@ -1,0 +1,54 @@
+"""The body of a client's request: whole, or piece by piece as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from sidecar.server.replies import Refusal
+
+_IDLE = 60.0
+"""Seconds without a byte of it, after which it is given up: more than any network stalls, and less
+than a connection may be held for nothing."""
+
+
+async def ask_for_body(request: web.BaseRequest) -> None:
+    """Say that it is wanted, if the client waits to be asked (RFC 9110, 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun
+
+
+async def whole_body(request: web.BaseRequest, limit: int) -> bytes:
+    """All of it. Raises Refusal if it is larger than ``limit`` bytes."""
+    body = bytearray()
+    async for piece in _pieces(request):
+        body += piece
+        if len(body) > limit:
+            raise Refusal(
+                413, "request_too_large", f"The request body is larger than {limit} bytes."
+            )
+    return bytes(body)
+
+
+def streamed_body(request: web.BaseRequest) -> AsyncIterator[bytes] | None:
+    """It as it arrives; None if there is none."""
+    return _pieces(request) if request.body_exists else None
+
+
+async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(_IDLE):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise Refusal(
+                408, "request_timeout", "The request body did not arrive in time."
+            ) from None
+        except web.RequestPayloadError:
+            raise Refusal(400, "bad_request", "The request body is not valid HTTP.") from None
+        if not piece:
+            return
+        yield piece
