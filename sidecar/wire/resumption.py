@@ -38,7 +38,10 @@ class Resumed:
 
     def end(self, fault: Fault | None) -> list[bytes]:
         """What is still to be said when upstream is done."""
-        return list(self._new(self._answer.end(fault)))
+        events = self._answer.end(fault)
+        new = list(self._new(events))
+        # A stream that broke off this time has a lower number for that, but is no less broken.
+        return new or events[-1:]
 
     def _new(self, events: Iterable[bytes]) -> Iterable[bytes]:
         for written in events:

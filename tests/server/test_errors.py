@@ -303,7 +303,10 @@ async def test_anthropics_client_raises_what_it_would_without_us() -> None:
     async with proxied() as rig:
         rig.upstream.reply(response("529 Overloaded", body=json.dumps(sent).encode()))
         client = anthropic.AsyncAnthropic(
-            base_url=rig.base_url.removesuffix("/v1"), api_key="k", max_retries=0
+            base_url=rig.base_url.removesuffix("/v1"),
+            api_key="k",
+            max_retries=0,
+            http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False),
         )
         async with client:
             with pytest.raises(anthropic.APIStatusError) as raised:

@@ -280,9 +280,15 @@ async def test_a_client_that_dies_closes_upstream() -> None:
 
 
 async def test_a_silent_tunnel_is_closed() -> None:
-    """A peer that is gone without a word would hold it for ever."""
-    async with tunnels(idle=0.05) as opened:
+    """A peer that is gone without a word would hold it for ever; one that speaks keeps it open."""
+    idle = 0.5
+    async with tunnels(idle=idle) as opened:
         async with opened.open() as (client, upstream, _, _):
+            now = asyncio.get_running_loop().time
+            late = now() + 1.2 * idle
+            while now() < late:
+                await client.ping()
+                assert (await upstream.receive()).type is WSMsgType.PING
             assert (await client.receive()).data == 1001
             assert (await upstream.receive()).data == 1001
         assert await opened.outcomes() == {("api", "none", "upstream_timeout"): 1.0}

@@ -43,6 +43,15 @@ def halves(said: str) -> tuple[str, str]:
     return said[: len(said) // 2], said[len(said) // 2 :]
 
 
+def recorded(*records: Json, named: bool = True, mark: bytes = b"") -> bytes:
+    """A stream of server-sent events as a server writes it."""
+    events = [
+        (f"event: {record['type']}\n" if named else "") + f"data: {compact(record)}\n\n"
+        for record in records
+    ]
+    return "".join(events).encode() + mark
+
+
 # --- chat completions ---------------------------------------------------------------------------
 
 
@@ -219,6 +228,40 @@ class _CompletionsReader(Reader):
                 yield Piece(FINISH, choice["finish_reason"], lane=choice["index"])
 
 
+_VLLM_CHUNK: Json = {
+    "id": "cmpl-6",
+    "object": "text_completion",
+    "created": 1700000000,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "text": " Hi there",
+            "logprobs": {
+                "text_offset": [0, 3],
+                "token_logprobs": [-0.25, -0.5],
+                "tokens": [" Hi", " there"],
+                "top_logprobs": [{" Hi": -0.25, " Yo": -1.5}, {" there": -0.5}],
+            },
+            "finish_reason": None,
+            "stop_reason": None,
+        }
+    ],
+}
+_VLLM_END: Json = {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}
+_VLLM_COMPLETION = recorded(
+    _VLLM_CHUNK,
+    _VLLM_CHUNK | {"choices": [_VLLM_END | {"stop_reason": None}]},
+    _VLLM_CHUNK
+    | {
+        "choices": [],
+        "usage": {"prompt_tokens": 3, "total_tokens": 5, "completion_tokens": 2},
+    },
+    named=False,
+    mark=b"data: [DONE]\n\n",
+)
+
+
 class CompletionsAdapter(Adapter):
     """``/v1/completions``: nothing but text, and (OpenRouter) reasoning. Nothing can be moved."""
 
@@ -227,6 +270,7 @@ class CompletionsAdapter(Adapter):
     finishes = frozenset({"stop", "length"})
     declares = False
     lanes = 2
+    recordings: ClassVar[Mapping[str, bytes]] = {"vllm": _VLLM_COMPLETION}
 
     def events(self, answer: Sequence[Piece]) -> list[Event]:
         return list(map(self._event, answer))
@@ -251,8 +295,10 @@ class CompletionsAdapter(Adapter):
 
     def document(self, answer: Sequence[Piece]) -> Json:
         said = {kind: joined(p for p in answer if p.kind is kind) for kind in Kind}
-        more = {"reasoning": said[REASONING]} if said[REASONING] else {}
-        return self._envelope(said[TEXT], said[FINISH], **more)
+        choices = self._envelope(said[TEXT], said[FINISH])
+        if said[REASONING]:
+            choices["choices"][0]["reasoning"] = said[REASONING]
+        return choices
 
     def read_document(self, document: Json) -> Iterator[Piece]:
         yield from self.reader().read("", document)
@@ -360,6 +406,74 @@ def _whole(said: str) -> str:
     return said.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
+def _openai_response() -> Iterator[Json]:
+    text, at = "Hi there.", {"item_id": "msg_0", "output_index": 0, "content_index": 0}
+    response: Json = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1700000000,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": "Be <b>brief</b>.",
+        "max_output_tokens": None,
+        "model": "gpt-5-mini",
+        "output": [],
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": "low", "summary": None},
+        "service_tier": "auto",
+        "store": True,
+        "temperature": 1.0,
+        "text": {"format": {"type": "text"}, "verbosity": "medium"},
+        "tool_choice": "auto",
+        "tools": [{"type": "function", "name": "find", "parameters": {"type": "object"}}],
+        "top_logprobs": 0,
+        "top_p": 1.0,
+        "truncation": "disabled",
+        "usage": None,
+        "user": None,
+        "metadata": {"a": "b"},
+    }
+    part: Json = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    item: Json = {"id": "msg_0", "type": "message", "status": "completed", "content": [part]}
+    item |= {"role": "assistant"}
+    begun = item | {"status": "in_progress", "content": []}
+    usage = {
+        "input_tokens": 9,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 3,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 12,
+    }
+    yield {"type": "response.created", "response": response}
+    yield {"type": "response.in_progress", "response": response}
+    yield {"type": "response.output_item.added", "output_index": 0, "item": begun}
+    yield {"type": "response.content_part.added", **at, "part": part | {"text": ""}}
+    for delta in ("Hi", " there", "."):
+        said: Json = {"delta": delta, "logprobs": [], "obfuscation": "x7Yq"}
+        yield {"type": "response.output_text.delta", **at, **said}
+    yield {"type": "response.output_text.done", **at, "text": text, "logprobs": []}
+    yield {"type": "response.content_part.done", **at, "part": part}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
+    whole = response | {"status": "completed", "output": [item], "usage": usage}
+    yield {"type": "response.completed", "response": whole}
+
+
+_OPENAI_RESPONSE = recorded(
+    *(record | {"sequence_number": number} for number, record in enumerate(_openai_response()))
+)
+_BARE = ("sequence_number", "output_index", "content_index", "obfuscation", "logprobs")
+_LLAMACPP_RESPONSE = recorded(
+    *(
+        {key: value for key, value in record.items() if key not in _BARE}
+        for record in _openai_response()
+    )
+)
+"""llama.cpp gives neither numbers nor positions."""
+
+
 class ResponsesAdapter(Adapter):
     """``/v1/responses``. Texts that come at the same time are messages; the answer has one end."""
 
@@ -367,6 +481,10 @@ class ResponsesAdapter(Adapter):
     moves = frozenset({REASONING, CALL})
     finishes = frozenset(_RESPONSE_FINISHES.values())
     lanes = 2
+    recordings: ClassVar[Mapping[str, bytes]] = {
+        "openai": _OPENAI_RESPONSE,
+        "llamacpp": _LLAMACPP_RESPONSE,
+    }
 
     def events(self, answer: Sequence[Piece]) -> list[Event]:
         return [
@@ -441,7 +559,7 @@ class ResponsesAdapter(Adapter):
                 yield {"type": "response.function_call_arguments.delta", **at, "delta": half}
         elif piece.kind is not RESULT:
             kind = item["content"][0]["type"]
-            more = {"logprobs": []} if piece.kind is TEXT else {}
+            more: Json = {"logprobs": []} if piece.kind is TEXT else {}
             at["content_index"] = 0
             yield {"type": f"response.{kind}.delta", **at, "delta": piece.text, **more}
 
@@ -451,7 +569,7 @@ class ResponsesAdapter(Adapter):
             kind = "response.function_call_arguments.done"
             yield {"type": kind, **at, "arguments": item["arguments"]}
         for part in item.get("content", ()):
-            more = {"logprobs": []} if part["type"] == "output_text" else {}
+            more: Json = {"logprobs": []} if part["type"] == "output_text" else {}
             done = {"type": f"response.{part['type']}.done", **at, "content_index": 0}
             yield done | {"text": part["text"]} | more
             yield self._added("done", item, index, part)
@@ -567,12 +685,59 @@ class _MessagesReader(Reader):
             yield Piece(REASONING, delta[key])
 
 
+_CITED: Json = {
+    "type": "char_location",
+    "cited_text": "<i>It is</i> so.",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 9,
+}
+
+
+def _anthropic_message() -> Iterator[Json]:
+    usage = {
+        "input_tokens": 9,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": 1,
+        "service_tier": "standard",
+    }
+    message: Json = {
+        "model": "claude-sonnet-4-5",
+        "id": "msg_01",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+    yield {"type": "message_start", "message": message}
+    for index, deltas in enumerate((["Hi", " there"], [", `<think>` me", "."])):
+        empty: Json = {"type": "text", "text": ""} | ({"citations": []} if index else {})
+        yield {"type": "content_block_start", "index": index, "content_block": empty}
+        for text in deltas:
+            delta: Json = {"type": "text_delta", "text": text}
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        if index:
+            delta = {"type": "citations_delta", "citation": _CITED}
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+            yield {"type": "ping"}
+        yield {"type": "content_block_stop", "index": index}
+    ending = {"stop_reason": "end_turn", "stop_sequence": None}
+    yield {"type": "message_delta", "delta": ending, "usage": {"output_tokens": 9}}
+    yield {"type": "message_stop"}
+
+
 class MessagesAdapter(Adapter):
     """``/v1/messages``. Blocks come one after the other, so there is one text at a time."""
 
     structured = whole = _STRUCTURED
     moves = frozenset({REASONING, CALL})
     finishes = frozenset(_MESSAGE_FINISHES.values())
+    recordings: ClassVar[Mapping[str, bytes]] = {"anthropic": recorded(*_anthropic_message())}
 
     def events(self, answer: Sequence[Piece]) -> list[Event]:
         return [(record["type"], record) for record in self._records(answer)]

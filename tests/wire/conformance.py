@@ -469,7 +469,7 @@ def check_chunk_invariance(suite: Suite) -> None:
             sent = suite.sent(made.finished)
             for raw in (sent, sent.replace(b"\n", b"\r\n")):
                 whole = suite.run(policy, raw)
-                for chunks in (units(raw), *at_random(raw, 2)):
+                for chunks in (units(raw), *at_random(raw, 1)):
                     assert suite.run(policy, *chunks) == whole, (made.name, named(policy), chunks)
     shortest = suite.sent([*text("<th", "ink>x</think>H", "i"), Piece(Kind.FINISH, "stop")])
     whole = suite.run(DROP, shortest)
@@ -492,7 +492,8 @@ def check_no_harm(suite: Suite) -> None:
             groups = ANSWERS if policy is KEEP else (PLAIN,)
             for made in suite.made(*groups, whole=True):
                 body = suite.body(made.finished, spaces=spaces)
-                assert filter_document(body, suite.answer(policy)) == body, (made.name, named(policy))
+                left = filter_document(body, suite.answer(policy))
+                assert left == body, (made.name, named(policy))
     for name, raw in suite.adapter.recordings.items():
         assert suite.run(DROP, raw) == raw, name
 
@@ -519,26 +520,23 @@ def check_no_leak(suite: Suite) -> None:
     of the catalogue writes leaves as its examples say."""
     for made in suite.made(IN_BAND, STRUCTURED, MIXED):
         sent = suite.sent(made.finished)
-        _check_secrets(suite, made, sent, lambda policy, raw=sent: suite.run(policy, raw))
+        for policy in POLICIES:
+            _check_secrets(suite, made.name, policy, sent, suite.run(policy, sent))
     for made in suite.made(IN_BAND, STRUCTURED, MIXED, whole=True):
         body = suite.body(made.finished)
-        _check_secrets(
-            suite, made, body, lambda policy, raw=body: filter_document(raw, suite.answer(policy))
-        )
+        for policy in POLICIES:
+            left = filter_document(body, suite.answer(policy))
+            _check_secrets(suite, made.name, policy, body, left)
     quoted = suite.stream([suite.adapter.error(f"no {THOUGHT} here")], mark=False)
     assert not _secrets_in(suite.run(DROP, quoted))
     _check_families(suite)
 
 
-def _check_secrets(
-    suite: Suite, made: Made, sent: bytes, filtered: Callable[[Policy], bytes]
-) -> None:
-    for policy in POLICIES:
-        left = filtered(policy)
-        allowed = {kind for kind in SECRETS if suite.stays(policy, Piece(kind, name=TOOL))}
-        assert _secrets_in(left) <= allowed, (made.name, named(policy))
-        if policy is KEEP:
-            assert _secrets_in(left) == _secrets_in(sent), made.name
+def _check_secrets(suite: Suite, name: str, policy: Policy, came: bytes, left: bytes) -> None:
+    allowed = {kind for kind in SECRETS if suite.stays(policy, Piece(kind, name=TOOL))}
+    assert _secrets_in(left) <= allowed, (name, named(policy))
+    if policy is KEEP:
+        assert _secrets_in(left) == _secrets_in(came), name
 
 
 def _secrets_in(raw: bytes) -> set[Kind]:
@@ -630,16 +628,17 @@ def check_conservation(suite: Suite) -> None:
             for piece in suite.pieces(sent):
                 oracle.take(piece)
             oracle.finish()
+            where = (made.name, named(policy))
             shown = sum(map(len, oracle.texts.values()))
-            assert shown + _of_text(answer.stats).total() == oracle.taken, (made.name, named(policy))
+            assert shown + _of_text(answer.stats).total() == oracle.taken, where
             _check_fields(suite, made, policy, answer.stats.hidden_characters)
-            assert answer.stats.unknown_fields == 0, (made.name, named(policy))
+            assert answer.stats.unknown_fields == 0, where
             if {piece.kind for piece in made.pieces} <= suite.adapter.whole | {Kind.TEXT}:
                 whole = suite.answer(policy)
                 filter_document(suite.body(made.finished), whole)
                 _check_fields(suite, made, policy, whole.stats.hidden_characters)
-                assert _of_text(whole.stats) == _of_text(answer.stats), (made.name, named(policy))
-                assert whole.stats.unknown_fields == 0, (made.name, named(policy))
+                assert _of_text(whole.stats) == _of_text(answer.stats), where
+                assert whole.stats.unknown_fields == 0, where
 
 
 def _of_text(stats: Stats) -> Counter[tuple[Channel, str]]:
@@ -655,7 +654,8 @@ def _check_fields(
         gone = [p for p in made.pieces if p.kind is kind and not suite.stays(policy, p)]
         count = sum(len(piece.text) for piece in gone)
         names = sum(len(piece.name) for piece in gone)
-        assert count <= hidden[channel, "field"] <= count + names, (made.name, named(policy), channel)
+        where = (made.name, named(policy), channel)
+        assert count <= hidden[channel, "field"] <= count + names, where
 
 
 def check_termination(suite: Suite) -> None:
@@ -667,8 +667,7 @@ def check_termination(suite: Suite) -> None:
         for policy in (DROP, KEEP, DECLARED):
             for reason in suite.adapter.finishes:
                 _check_finish(suite, made, policy, reason)
-        for policy in (DROP, KEEP):
-            _check_deaths(suite, made, policy)
+        _check_deaths(suite, made, DROP)
 
 
 def _check_finish(suite: Suite, made: Made, policy: Policy, reason: str) -> None:

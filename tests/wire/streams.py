@@ -19,6 +19,7 @@ from sidecar.rules.match import Match
 from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.wire.chat import Chat
 from sidecar.wire.promotion import MAX_PROMOTED
+from sidecar.wire.ruling import Ruling
 from tests.promises import CATALOGUE, LIMIT
 
 Json = dict[str, Any]
@@ -82,6 +83,11 @@ _CATALOGUE = Catalogue({**CATALOGUE.formats, "think": THINK})
 def _rule(policy: Policy, promoted: int) -> Rule:
     spec = RuleSpec("only", Match(), ("all",), policy)
     return RuleSet([spec], _CATALOGUE, promoted=promoted).rules[0]
+
+
+def ruling(policy: Policy, declared: Iterable[str] = (), *, model: str = "m") -> Ruling:
+    """What a rule named ``only`` means, with all the formats that are safe together."""
+    return _rule(policy, MAX_PROMOTED).ruling(dict.fromkeys(declared), model=model, seed="seed")
 
 
 def chat(

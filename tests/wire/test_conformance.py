@@ -127,11 +127,10 @@ class Leaks(Like):
     """4. Sends what it should drop."""
 
     def read(self, event: Parsed) -> Reading:
-        text = parse(event.text)
         reading = self.answer.read(event)
         if reading.verdict is not Verdict.DROP:
             return reading
-        return Reading(Verdict.REWRITE, (self.framing.write(text.text, b""),))
+        return Reading(Verdict.REWRITE, (self.framing.write(event.text, b""),))
 
 
 class Reorders(HoldsTooMuch):

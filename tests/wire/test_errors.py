@@ -186,20 +186,10 @@ def test_whatever_is_reported_an_error_has_four_plain_members(
 @pytest.mark.parametrize(
     "smuggled",
     [
-        "a b",
-        "Two Words",
-        "x" * 129,
-        "a\nb",
-        "é",
-        "",
-        "<think>a",
-        "a</think>",
-        "[THINK]a[/THINK]",
-        "{}",
-        "٣",
-        "a\n",
+        "a b", "Two Words", "x" * 129, "a\nb", "a\n", "é", "٣", "", "{}",
+        "<think>a", "a</think>", "[THINK]a[/THINK]",
     ],
-)
+)  # fmt: skip
 def test_text_in_the_place_of_an_identifier_is_dropped(key: str, smuggled: str) -> None:
     record, dropped = visible_error({"message": "m", key: smuggled}, RULING)
     assert record == {"message": "m", "type": "upstream_error", "code": None, "param": None}

@@ -6,6 +6,7 @@ The streams are made of blocks, as servers send them, and read as the anthropic 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, cast
@@ -572,23 +573,25 @@ def test_too_many_blocks() -> None:
     assert events(out)[-1]["type"] == "error"
 
 
-def test_repeated_deltas_take_the_short_way() -> None:
-    """A delta like the one before is neither parsed nor judged but for its text, whether it keeps
-    its index or gets another; and without names it still gets its own."""
-    for before in ([], [thinking(SECRET)]):
-        pieces = [f"word {number} " for number in range(9)]
-        filtered = wire()
-        head, *deltas = sse(*answer(*before, text(*pieces))).split(b"event: content_block_delta\n")
-        stream = StreamFilter(filtered, limit=LIMIT)
-        out = stream.feed(head)
-        for each in deltas[: len(deltas) - 1]:
-            out += stream.feed(each)
-        data = deltas[-2].removeprefix(b"data: ").strip()
-        reading = filtered.repeat(data.replace(b"word 7", b"word x"))
-        assert reading is not None
-        out += b"".join(stream.feed(each) for each in [deltas[-1]]) + stream.finish()
-        message = accumulated(out)
-        assert message["content"] == [{"type": "text", "text": "".join(pieces)}]
+@pytest.mark.parametrize("before", [[], [thinking(SECRET)]])
+@pytest.mark.parametrize("named", [True, False])
+def test_repeated_deltas_take_the_short_way(before: list[Any], named: bool) -> None:
+    """A delta like the one before is judged by nothing but its text, whether it keeps its index or
+    gets another; if it came without a name, it gets its own."""
+    raw = sse(*answer(*before, text(*(f"word {number} " for number in range(9)))))
+    out = run(wire(), raw)
+    chunks = [each + b"\n\n" for each in raw.split(b"\n\n")[:-1]]
+    if not named:
+        chunks = [each.partition(b"\n")[2] for each in chunks]
+    filtered = wire()
+    assert run(filtered, *chunks) == out
+    stream = StreamFilter(filtered := wire(), limit=LIMIT)
+    for each in chunks[:-4]:
+        stream.feed(each)
+    data = chunks[-4].rpartition(b"data: ")[2].strip()
+    assert filtered.repeat(data) is not None
+    stream.feed(chunks[-3])
+    assert filtered.repeat(data) is None, "its block is closed"
 
 
 def test_hidden_text_is_counted() -> None:
@@ -600,3 +603,60 @@ def test_hidden_text_is_counted() -> None:
         assert stats.hidden_characters[Channel.REASONING, "field"] == 2
         assert stats.hidden_characters[Channel.REASONING, "think"] == 2
         assert stats.hidden_characters[Channel.TOOL_CALL, "field"]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "stays"),
+    [
+        ({"timings": {"predicted_n": 3, "predicted_per_second": 1.5e3}}, True),  # llama.cpp
+        ({"provider": "p", "usage": USAGE | {"cost": 0.1, "is_byok": False}}, True),  # OpenRouter
+        ({"usage": USAGE | {"total_tokens": 39}}, True),  # LiteLLM
+        ({"provider_specific_fields": {"thinking": SECRET}}, False),
+        ({"thinking_blocks": [SECRET], "reasoning_content": SECRET}, False),
+    ],
+)
+def test_what_servers_add_to_the_message(envelope: Json, stays: bool) -> None:
+    """Figures stay, and what repeats the hidden text does not, even if unknown keys pass."""
+    raw = sse(START | {"message": MESSAGE | envelope}, *answer(text("A"))[1:])
+    body = json.dumps(document(text("A")) | envelope).encode()
+    for policy in (DROP, Policy(unknown_fields=UnknownFields.PASS)):
+        for came, out in (
+            (raw, run(wire(policy), raw)),
+            (body, filter_document(body, wire(policy))),
+        ):
+            assert (out == came) is stays
+            assert SECRET.encode() not in out
+
+
+def _at_random(chance: random.Random) -> Json:
+    """An event of some block, whether or not that fits what came before."""
+    index = chance.choice([0, 0, 1, 1, 2])
+    kind = chance.choice(["tool_use", "server_tool_use", "thinking", "text"])
+    parts: list[Json] = [
+        opened(index, {"type": kind, "id": SECRET, "name": SECRET, "thinking": SECRET}),
+        opened(index, {"type": "text", "text": chance.choice(["", "A ", f"<think>{SECRET}"])}),
+        delta(index, "thinking_delta", "thinking", SECRET),
+        delta(index, "signature_delta", "signature", SECRET),
+        delta(index, "input_json_delta", "partial_json", SECRET),
+        delta(index, "citations_delta", "citation", {"type": "char_location"}),
+        closed(index),
+        PING,
+        *said(index, "B ", "", "x\n", "z<"),
+    ]
+    event = chance.choice(parts)
+    return event if chance.random() < 0.9 else {k: v for k, v in event.items() if k != "index"}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_events_in_any_order(seed: int) -> None:
+    """Whatever upstream sends, a client reads a stream in order, and nothing hidden in it."""
+    chance = random.Random(seed)
+    parts = [_at_random(chance) for _ in range(chance.randrange(1, 25))]
+    parts = [*[START][: chance.randrange(2)], *parts, *[ending(), STOP][: chance.randrange(3)]]
+    raw = sse(*parts)
+    for policy in POLICIES:
+        out = run(wire(policy, ["find"]), raw)
+        events(out)
+        assert run(wire(policy, ["find"]), *units(raw)) == out
+        if policy in (DROP, DECLARED):
+            assert SECRET.encode() not in out
