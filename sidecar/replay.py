@@ -1,4 +1,4 @@
-"""A recorded event stream through the engine, without a network, and what became of each event."""
+"""A recorded stream through the engine, without a network, and what became of each event."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from sidecar.core.channel import Channel
 from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.core.lane import Lane
-from sidecar.core.sse import Decoder, EventTooLarge, Frame
+from sidecar.core.framing import EVENTS, LINES
+from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import StreamFilter
 from sidecar.rules.ruleset import Rule
-from sidecar.wire.chat import Chat
-from sidecar.wire.completions import Completions
+from sidecar.wire.answer import Answer
+from sidecar.wire.formats import WIRE_FORMATS, WireFormat
 
 
 class Explained(NamedTuple):
@@ -43,9 +44,7 @@ def replay(
     """The client's bytes. ``cut``: the recording is fed in pieces of so many bytes. The request is
     not recorded: it is taken to be for the model that answers, and to declare no tools."""
     first = _first_event(recording, limit)
-    model = first.get("model")
-    ruling = rule.ruling({}, model=model if isinstance(model, str) else "")
-    wire = (Completions if first.get("object") == "text_completion" else Chat)(ruling)
+    wire = _wire_format(first).answer(rule.ruling({}, model=_model(first)))
     trace = _Explainer(wire, explain).frame if explain else None
     stream = StreamFilter(wire, limit=limit, trace=trace)
     changes = rule.policy.hides and not rule.observes
@@ -61,16 +60,43 @@ def replay(
 
 def _first_event(recording: bytes, limit: int) -> dict[str, Any]:
     """The first event that says anything; empty if it is no JSON object."""
+    framing = LINES if recording.lstrip().startswith(b"{") else EVENTS
     with suppress(EventTooLarge, MalformedJSON):
-        for frame in Decoder(limit).feed(recording):
+        for frame in framing.decoder(limit).feed(recording):
             if frame.data:
                 value = parse(frame.data).value
                 return value if isinstance(value, dict) else {}
     return {}
 
 
+def _wire_format(first: dict[str, Any]) -> WireFormat:
+    """The wire format of a stream that begins so."""
+    kind = str(first.get("type", ""))
+    if first.get("object") == "text_completion":
+        name = "completions"
+    elif kind.startswith("response."):
+        name = "responses"
+    elif kind:
+        name = "messages"
+    elif "message" in first:
+        name = "ollama_chat"
+    elif "response" in first:
+        name = "ollama_generate"
+    else:
+        name = "chat"
+    return next(wire_format for wire_format in WIRE_FORMATS if wire_format.name == name)
+
+
+def _model(first: dict[str, Any]) -> str:
+    """The model that answers, as the first event or the object in it says."""
+    for holder in (first, first.get("response"), first.get("message")):
+        if isinstance(holder, dict) and isinstance(holder.get("model"), str):
+            return str(holder["model"])
+    return ""
+
+
 class _Explainer:
-    def __init__(self, wire: Chat, tell: Callable[[Explained], None]) -> None:
+    def __init__(self, wire: Answer, tell: Callable[[Explained], None]) -> None:
         self._wire = wire
         self._tell = tell
         self._number = 0

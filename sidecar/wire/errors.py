@@ -52,13 +52,13 @@ _REASONS = frozenset(status.phrase for status in HTTPStatus)
 """What vLLM gives as ``type``."""
 
 
-def error_payload(fault: Fault, kind: str = UPSTREAM_ERROR) -> bytes:
-    """Our own error object; ``kind`` is its ``type``."""
+def error_payload(fault: Fault) -> bytes:
+    """Our own error object, for an answer that has begun."""
     return dump(
         {
             "error": {
                 "message": fault.message,
-                "type": kind,
+                "type": UPSTREAM_ERROR,
                 "code": fault.code,
                 "param": None,
             }

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from clients.shapes import REASONING, responses
 
 from sidecar.rules.match import Match, Tools
+from tests.clients.shapes import REASONING, responses
 
 from .scripted import (
     LAST,
@@ -28,7 +28,7 @@ SHAPE = responses(BODY)
 STREAM = b"".join(SHAPE.events)
 RESPONSE = json.dumps(SHAPE.document).encode()
 COMPLETION = document({"content": "<think>SECRET-REASONING</think>Hello"})
-KEEP = {"reasoning": "keep", "tool_calls": "keep", "tool_results": "keep"}
+KEEP: dict[str, Any] = {"reasoning": "keep", "tool_calls": "keep", "tool_results": "keep"}
 
 
 def as_json(body: bytes) -> bytes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from clients.shapes import REASONING, responses
-from cuts import at_random, units
 
 from sidecar.core.policy import Policy, Reasoning
 from sidecar.core.stream import StreamFilter
 from sidecar.wire.responses import Responses
 from sidecar.wire.resumption import Resumed
+from tests.clients.shapes import REASONING, responses
+from tests.cuts import at_random, units
 
 from .streams import ruling
 

@@ -80,7 +80,7 @@ def listed(data: list[Any]) -> Record:
         "first_id": "a",
         "last_id": "b",
         "has_more": False,
-    } | more
+    }
 
 
 def kind_of(path: str, method: str = "GET") -> StoredAnswer:
