@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sidecar.core.channel import Channel
+from sidecar.core.framing import EVENTS, LINES
 from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.core.lane import Lane
-from sidecar.core.framing import EVENTS, LINES
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import StreamFilter

@@ -67,6 +67,11 @@ class Choice:
         return self._texts.lane
 
     @property
+    def hid(self) -> bool:
+        """Something of the choice was hidden, or moved out of its text."""
+        return self._texts.hid
+
+    @property
     def fault(self) -> Fault | None:
         """What is wrong with the choice, now that it is complete."""
         if self._texts.unreadable:

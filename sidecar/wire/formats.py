@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from sidecar.wire.answer import Answer
 from sidecar.wire.chat import Chat
 from sidecar.wire.completions import Completions
-from sidecar.wire.errorshapes import ErrorShape, messages_error, openai_error
+from sidecar.wire.errorshapes import ErrorShape, messages_error, ollama_error, openai_error
 from sidecar.wire.messages import Messages
+from sidecar.wire.ollama import OllamaChat, OllamaGenerate
 from sidecar.wire.responses import Responses
 from sidecar.wire.ruling import Ruling
 
@@ -33,4 +34,6 @@ WIRE_FORMATS: Final = (
     WireFormat("completions", "/v1/completions", Completions, openai_error),
     WireFormat("responses", "/v1/responses", Responses, openai_error),
     WireFormat("messages", "/v1/messages", Messages, messages_error),
+    WireFormat("ollama_chat", "/api/chat", OllamaChat, ollama_error),
+    WireFormat("ollama_generate", "/api/generate", OllamaGenerate, ollama_error),
 )
