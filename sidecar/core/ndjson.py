@@ -53,7 +53,7 @@ class LineDecoder:
 
 def _frame(line: bytes) -> Frame:
     data = line.strip(b" \t\r")
-    return Frame(line + b"\n", data, data == line)
+    return Frame(line + b"\n", data, line in (data, data + b"\r"))
 
 
 def line(data: bytes, name: bytes = b"") -> bytes:

@@ -158,8 +158,8 @@ class CallFilter:
         call.waiting = []
 
     def _hide(self, function: Record) -> None:
-        said = (str(function.get(key) or "") for key in ("name", "arguments", "input"))
-        self._stats.hide_field(Channel.TOOL_CALL, sum(map(len, said)))
+        said = filter(None, map(function.get, ("name", "arguments", "input")))
+        self._stats.hide_field(Channel.TOOL_CALL, sum(map(_characters, said)))
 
 
 def function_of(delta: Record) -> Record:
@@ -170,6 +170,11 @@ def function_of(delta: Record) -> Record:
         if isinstance(value, dict):
             return value
     return {}
+
+
+def _characters(said: Any) -> int:
+    """The length of a text, or of anything else as JSON: Ollama's arguments are parsed."""
+    return len(said) if isinstance(said, str) else len(dump(said, exact=True))
 
 
 def _renumbered(delta: Record, index: int) -> Record:

@@ -1,18 +1,30 @@
-"""One item of a streamed Responses answer; of a message its parts, their lanes and their places.
+"""The items of a streamed Responses answer, by what its events call them; of a message its parts,
+their lanes and their places.
 
-Owns what is known of the message so far; the events are written by :mod:`sidecar.wire.responses`.
+Owns what is known of the items so far; what is made of their events is decided in
+:mod:`sidecar.wire.responseitems` and :mod:`sidecar.wire.responsetexts`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from sidecar.core.channel import Channel
+from sidecar.core.jsontext import as_int
 from sidecar.core.stream import MalformedChunk
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
+from sidecar.wire.items import MAX_ITEMS
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.texts import Said, Texts
 
 MAX_PARTS = 256
 """Parts of one message: real ones have one, rarely two."""
+
+MAX_ID = 1024
+"""Characters of an id that is remembered; some servers encrypt theirs. An item with a longer one is
+known by its index."""
 
 
 class Held:
@@ -37,10 +49,7 @@ class Part:
         self.ended = False
         self.refusal = refusal
         self._ruling = ruling._replace(start=None) if refusal else ruling
-        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats)
-        self.texts = Texts(self._ruling, shared, calls)
-        self._whole = ("", "")
-        """The text that was asked for last, and what of it is visible: events repeat it."""
+        self.texts = self._read(shared)
 
     @property
     def hid(self) -> bool:
@@ -61,26 +70,31 @@ class Part:
 
     def visible(self, text: str) -> str:
         """What is visible of the whole text, which events repeat. Counts nothing."""
-        if self._whole[0] != text:
-            shared = Shared(self._ruling)
-            calls = CallFilter(self._ruling.policy.tool_calls, self._ruling.declared, shared.stats)
-            texts = Texts(self._ruling, shared, calls)
-            shown = texts.feed(text).visible + texts.finish(cut_off=False).visible
-            self._whole = (text, shown)
-        return self._whole[1]
+        texts = self._read(Shared(self._ruling))
+        return texts.feed(text).visible + texts.finish(cut_off=False).visible
+
+    def _read(self, shared: Shared) -> Texts:
+        calls = CallFilter(self._ruling.policy.tool_calls, self._ruling.declared, shared.stats)
+        return Texts(self._ruling, shared, calls)
 
 
 class Item:
-    """One item of a stream. ``index`` is the client's, None until it is announced; ``parts`` are a
-    message's, by upstream's index."""
+    """One item. ``kind`` is its type, None if only its events were seen; ``channel`` is what it is
+    as a whole. ``index`` is the client's, None until it is announced; ``parts`` are a message's, by
+    upstream's index."""
 
-    def __init__(self, kind: str | None, *, hidden: bool = False) -> None:
+    def __init__(
+        self, kind: str | None, channel: Channel | None, item_id: Any, *, hidden: bool = False
+    ) -> None:
         self.kind = kind
+        self.channel = channel
+        self.id = item_id if isinstance(item_id, str) and len(item_id) <= MAX_ID else None
         self.hidden = hidden
         self.index: int | None = None
         self.opening: Held | None = None
         self.counted = False
         """Its hidden text was counted, as it came."""
+        self.complete = False
         self.parts: dict[int, Part | None] = {}
         """None for a part that is hidden."""
         self._shown_parts = 0
@@ -89,6 +103,11 @@ class Item:
     def is_message(self) -> bool:
         """Whether its parts are read."""
         return self.kind == "message" and not self.hidden
+
+    @property
+    def hid(self) -> bool:
+        """Something of its parts was hidden."""
+        return any(part is None or part.hid for part in self.parts.values())
 
     def add_part(self, position: int, part: Part | None) -> None:
         """A part begins. Raises MalformedChunk if there are too many."""
@@ -100,3 +119,67 @@ class Item:
         """The client's index of the part that is announced now."""
         self._shown_parts += 1
         return self._shown_parts - 1
+
+
+class Items:
+    """The items of one stream. Some servers give no indexes, some the same to every item, and some
+    call an item something else in each event: the id counts, and if it is unknown the index."""
+
+    def __init__(self) -> None:
+        self._all: list[Item] = []
+        self._by_id: dict[str, Item] = {}
+        self._by_index: dict[int, Item] = {}
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._all)
+
+    def find(self, record: Record) -> Item | None:
+        """The item that an event is about. Raises MalformedChunk."""
+        return self.called(record.get("item_id")) or self.at(record.get("output_index"))
+
+    def find_text(self, record: Record) -> Item | None:
+        """The item that an event of a text is about. What has the index of an item that is no
+        message, but another id, is of one that was never announced. Raises MalformedChunk."""
+        item_id = record.get("item_id")
+        item = self.called(item_id)
+        if item is not None:
+            return item
+        item = self.at(record.get("output_index"))
+        other = item is not None and item.kind != "message" and item.id is not None
+        return None if other and item_id is not None else item
+
+    def called(self, item_id: Any) -> Item | None:
+        """The latest item with this id."""
+        return self._by_id.get(item_id) if isinstance(item_id, str) else None
+
+    def at(self, index: Any) -> Item | None:
+        """The latest item at upstream's ``index``. Raises MalformedChunk."""
+        if index is None:
+            return None
+        return self._by_index.get(an_index(index, MAX_ITEMS, "output_index"))
+
+    def add(self, item: Item, index: Any) -> Item:
+        """An item begins, at upstream's ``index`` if it has one. Raises MalformedChunk."""
+        if len(self._all) >= MAX_ITEMS:
+            raise MalformedChunk(f"an answer has up to {MAX_ITEMS} items")
+        if index is not None:
+            self._by_index[an_index(index, MAX_ITEMS, "output_index")] = item
+        self._all.append(item)
+        if item.id is not None:
+            self._by_id[item.id] = item
+        return item
+
+
+def an_object(value: Any, what: str) -> Record:
+    """``value``, which must be one. Raises MalformedChunk; ``what`` says of what."""
+    if not isinstance(value, dict):
+        raise MalformedChunk(f"{what} is an object")
+    return value
+
+
+def an_index(value: Any, bound: int, key: str) -> int:
+    """The integer that ``value``, at ``key``, must be. Raises MalformedChunk."""
+    index = as_int(value)
+    if index is None or not 0 <= index < bound:
+        raise MalformedChunk(f"{key} is an integer from 0 to {bound - 1}")
+    return index

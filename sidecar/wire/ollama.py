@@ -17,7 +17,7 @@ from sidecar.core.framing import LINES
 from sidecar.core.jsontext import MalformedJSON, Parsed, dump, parse
 from sidecar.core.lane import Lane
 from sidecar.core.ndjson import line
-from sidecar.core.policy import UnknownFields
+from sidecar.core.policy import ToolCalls, UnknownFields
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import EVENT_TOO_LARGE, UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.calls import function_of
@@ -36,6 +36,8 @@ _DROP = Reading(Verdict.DROP)
 _IN_BOTH = ("thinking", "tool_calls")
 """What a chat's message calls so too."""
 _PICTURES = ("images", "image")
+_RENAMED = {"tool_name": "name", "tool_call_id": "tool_call_id"}
+"""Keys of a message with a tool's result, and what a chat's message calls them."""
 _REPEATED = ("model", "remote_model", "remote_host", "created_at")
 
 _BROKEN = 500
@@ -143,6 +145,7 @@ class OllamaChat:
     def _as_chat(self, record: Record, holder: Record, key: str) -> Record:
         """The choice as a chat would have it, with its message under ``key``."""
         message = {name: holder[name] for name in ("role", *_IN_BOTH) if holder.get(name)}
+        message |= {name: holder[key] for key, name in _RENAMED.items() if holder.get(key)}
         message["content"] = holder.get(self.text_key)
         if any(map(holder.get, _PICTURES)):
             # An answer, although it has no text.
@@ -166,6 +169,12 @@ class OllamaChat:
         text = message.get("content")
         if text != holder.get(self.text_key):
             holder[self.text_key] = text or ""
+        for key, name in _RENAMED.items():
+            if holder.get(key) and name not in message:
+                del holder[key]
+        if holder.get("role"):
+            # To the client there is but one message.
+            holder["role"] = message.get("role") or "assistant"
         if "images" not in message:
             for key in _PICTURES:
                 holder.pop(key, None)
@@ -232,10 +241,17 @@ class OllamaChat:
 
 
 class OllamaGenerate(OllamaChat):
-    """One answer of ``/api/generate``: the message is the line itself."""
+    """One answer of ``/api/generate``: the message is the line itself. Its requests declare no
+    tools, so nobody waits for a call."""
 
     table = GENERATE_LINE
     text_key = "response"
+
+    def __init__(self, ruling: Ruling) -> None:
+        policy = ruling.policy
+        if policy.tool_calls is ToolCalls.MOVE:
+            policy = replace(policy, tool_calls=ToolCalls.DROP)
+        super().__init__(ruling._replace(policy=policy, declared=frozenset()))
 
     def _holder(self, record: Record) -> Record:
         return record

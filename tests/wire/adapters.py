@@ -844,6 +844,7 @@ class _OllamaReader(Reader):
 class OllamaAdapter(Adapter):
     """What both paths have: a line for each piece, the last with the counters."""
 
+    structured = whole = moves = frozenset({REASONING, CALL})
     finishes = frozenset({"stop", "length"})
 
     def line(self, text: str, **more: Any) -> Json:
@@ -853,6 +854,14 @@ class OllamaAdapter(Adapter):
     def said(self, record: Json) -> Iterator[Piece]:
         """What these keys say."""
         raise NotImplementedError
+
+    def message(self, holder: Json, key: str) -> Iterator[Piece]:
+        """What an object says, with its text under ``key``."""
+        yield Piece(REASONING, holder.get("thinking") or "")
+        yield Piece(TEXT, holder[key])
+        for call in holder.get("tool_calls") or ():
+            function = call["function"]
+            yield Piece(CALL, compact(function["arguments"]), function["name"])
 
     def _calls(self, pieces: Iterable[Piece]) -> list[Json]:
         return [
@@ -896,37 +905,63 @@ class OllamaAdapter(Adapter):
         yield Piece(FINISH, document["done_reason"])
 
 
+_OLLAMA_LINE: Json = {"model": "qwen3", "created_at": "2025-07-07T20:22:19.184789Z"}
+_OLLAMA_COUNTERS: Json = {
+    "done_reason": "stop",
+    "total_duration": 8113331500,
+    "load_duration": 6396458,
+    "prompt_eval_count": 18,
+    "prompt_eval_duration": 143375,
+    "eval_count": 52,
+    "eval_duration": 1000,
+}
+
+
 class OllamaChatAdapter(OllamaAdapter):
     """``/api/chat``."""
 
-    structured = whole = frozenset({REASONING, CALL})
-    moves = frozenset({REASONING, CALL})
+    recordings: ClassVar[Mapping[str, bytes]] = {
+        "ollama": b"".join(
+            compact(
+                _OLLAMA_LINE | {"message": {"role": "assistant", "content": said}} | more
+            ).encode()
+            + b"\n"
+            for said, more in (
+                ("Hi", {"done": False}),
+                (" there.", {"done": False}),
+                ("", {"done": True, **_OLLAMA_COUNTERS}),
+            )
+        )
+    }
 
     def line(self, text: str, **more: Any) -> Json:
         return {"message": {"role": "assistant", "content": text} | more}
 
     def said(self, record: Json) -> Iterator[Piece]:
-        message = record["message"]
-        yield Piece(REASONING, message.get("thinking") or "")
-        yield Piece(TEXT, message["content"])
-        for call in message.get("tool_calls") or ():
-            function = call["function"]
-            yield Piece(CALL, compact(function["arguments"]), function["name"])
+        return self.message(record["message"], "content")
 
 
 class OllamaGenerateAdapter(OllamaAdapter):
-    """``/api/generate``: there are no calls, and such a request declares no tool."""
+    """``/api/generate``: such a request declares no tool, so there is nobody to move a call for."""
 
-    structured = whole = frozenset({REASONING})
     moves = frozenset({REASONING})
     declares = False
+    recordings: ClassVar[Mapping[str, bytes]] = {
+        "ollama": b"".join(
+            compact(_OLLAMA_LINE | more).encode() + b"\n"
+            for more in (
+                {"response": "Hi", "done": False},
+                {"response": " there.", "done": False},
+                {"response": "", "done": True, **_OLLAMA_COUNTERS, "context": [1, 2, 3]},
+            )
+        )
+    }
 
     def line(self, text: str, **more: Any) -> Json:
         return {"response": text} | more
 
     def said(self, record: Json) -> Iterator[Piece]:
-        yield Piece(REASONING, record.get("thinking") or "")
-        yield Piece(TEXT, record["response"])
+        return self.message(record, "response")
 
 
 ADAPTERS: dict[str, Adapter] = {
