@@ -8,16 +8,22 @@ import pytest
 
 from sidecar.core.policy import Mode, Policy
 from sidecar.core.stats import Verdict
+from sidecar.core.stream import StreamFilter
 from sidecar.replay import Explained, replay
 from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec, built_in_config
 from sidecar.rules.match import Match
 from sidecar.rules.ruleset import Rule, RuleSet
+from sidecar.wire.formats import WIRE_FORMATS, WireFormat
 from tests.promises import CATALOGUE, LIMIT
+from tests.wire.adapters import ADAPTERS, compact
+from tests.wire.conformance import Kind, Piece
 from tests.wire.recordings import Recording, recordings
 
 ALL = [r for r in recordings() if not r.declares]
 RULES = RuleSet(built_in_config("http://127.0.0.1/v1").rules, CATALOGUE)
+
+FINISH = Piece(Kind.FINISH, "stop")
 
 per_recording = pytest.mark.parametrize("recording", ALL, ids=lambda r: r.name)
 
@@ -140,3 +146,17 @@ def test_an_event_over_the_limit_is_a_clear_error() -> None:
 def test_an_empty_recording_is_an_answer_that_never_came() -> None:
     out = b"".join(replay(b"", rule(), limit=LIMIT))
     assert b"upstream_incomplete" in out
+
+
+@pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda each: each.name)
+def test_a_recording_tells_its_wire_format(wire_format: WireFormat) -> None:
+    answer = wire_format.answer(rule().ruling({}, model="m"))
+    adapter = ADAPTERS[wire_format.name]
+    pieces = [Piece(Kind.TEXT, "<think>hm</think>"), Piece(Kind.TEXT, "Hello."), FINISH]
+    events = [(name.encode(), compact(said).encode()) for name, said in adapter.events(pieces)]
+    sent = b"".join(answer.framing.write(data, name) for name, data in events)
+    stream = StreamFilter(answer, limit=LIMIT)
+    judged = stream.feed(sent + answer.framing.mark) + stream.finish()
+    assert b"Hello." in judged
+    assert b"hm" not in judged
+    assert b"".join(replay(sent + answer.framing.mark, rule(), limit=LIMIT)) == judged

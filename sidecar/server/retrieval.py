@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import suppress
+from urllib.parse import unquote_plus
 
 from aiohttp import web
 
@@ -28,8 +29,9 @@ from sidecar.wire.resumption import Resumed
 from sidecar.wire.ruling import Ruling
 from sidecar.wire.stored import HiddenItem, StoredAnswer, StoredDocument
 
-_AFTER = re.compile(r"(?<=[?&])starting_after=([0-9]{1,19})(?:&|$)")
+_AFTER = "starting_after"
 """What asks for a stream from its middle (OpenAI API reference, "Get a model response")."""
+_NUMBER = re.compile("[0-9]{1,18}")
 
 _NAMES = {wire_format.path: wire_format.name for wire_format in WIRE_FORMATS}
 
@@ -47,9 +49,9 @@ class Retrieval:
     ) -> web.StreamResponse:
         """The answer to one request. Raises Refusal."""
         chosen = _Chosen(self._rules, request, stored.endpoint, exchange)
-        after = _AFTER.search(url) if stored.streams else None
-        if after is not None:
-            url = _AFTER.sub("", url)
+        after = None
+        if stored.streams:
+            url, after = _from_its_beginning(url)
         headers = passed.to_upstream(
             request.headers.items(), api_key=self._config.upstream.api_key, filtered=True
         )
@@ -68,7 +70,7 @@ class Retrieval:
             if answer.status >= 300:
                 raise unexpected(answer)
             if stored.streams and answer.content_type == Responses.framing.content_type:
-                return await _stream(relay, harmless, chosen, int(after[1]) if after else None)
+                return await _stream(relay, harmless, chosen, after)
             return await _document(relay, harmless, chosen, stored)
 
 
@@ -131,6 +133,20 @@ async def _stream(
         return await relay.raw(relay.described(headers), begun=begun)
     answer = Responses(ruling)
     return await relay.events(headers, answer if after is None else Resumed(answer, after), begun)
+
+
+def _from_its_beginning(url: str) -> tuple[str, int | None]:
+    """The URL without what asks for a stream from its middle, and after which event that begins.
+    Raises Refusal if it is no number: upstream might take it for one."""
+    path, _, query = url.partition("?")
+    pairs = [(pair, unquote_plus(pair).partition("=")) for pair in query.split("&")]
+    asked = [value for _, (key, _, value) in pairs if key == _AFTER]
+    if not asked:
+        return url, None
+    if len(asked) > 1 or not _NUMBER.fullmatch(asked[0]):
+        raise Refusal(400, "bad_request", f"{_AFTER} must be the number of an event.")
+    rest = "&".join(pair for pair, (key, _, _) in pairs if key != _AFTER)
+    return (f"{path}?{rest}" if rest else path), int(asked[0])
 
 
 def _response_in(data: bytes) -> Record:

@@ -71,8 +71,9 @@ class BlockJudge:
         key = _SERVER_KEYS.get(block["type"])
         if key is None:
             return isinstance(block.get("name"), str) and block["name"] in self._declared
-        server = f"{HOSTED}mcp:{block.get(key)}"
-        return server in self._declared or f"{HOSTED}mcp" in self._declared
+        server = block.get(key)
+        tool = f"{HOSTED}mcp:{server}" if isinstance(server, str) else f"{HOSTED}mcp"
+        return tool in self._declared
 
 
 def characters(value: Any) -> int:

@@ -15,6 +15,7 @@ from sidecar.wire.fields import Record
 from sidecar.wire.messages_fields import BLOCK_CHANNELS
 
 START, DELTA, STOP = "content_block_start", "content_block_delta", "content_block_stop"
+PING = "ping"
 
 _EMPTY: dict[str, Record] = {
     "text": {"type": "text", "text": ""},
@@ -77,7 +78,17 @@ class BlockWriter:
             inner = dict(_EMPTY[block.kind or "text"])
             waiting = [Event({"type": START, "content_block": inner})]
         for event in waiting:
-            self.put(block, event)
+            if event.record["type"] == PING:
+                self.out.append(event)
+            else:
+                self.put(block, event)
+
+    def ping(self, block: Block, event: Event | None = None) -> None:
+        """The pings that wait with the announcement of ``block``, which is not certain yet, and
+        one more: they say that the stream is alive, and wait no longer."""
+        waiting = [*block.waiting, *([event] if event else ())]
+        self.out += [each for each in waiting if each.record["type"] == PING]
+        block.waiting = [each for each in waiting if each.record["type"] != PING]
 
     def put(self, block: Block, event: Event) -> None:
         """An event of a block that was announced, under the client's index."""

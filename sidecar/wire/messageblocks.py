@@ -17,10 +17,10 @@ from sidecar.core.stream import Fault, MalformedChunk
 from sidecar.wire.blockjudge import BlockJudge, characters
 from sidecar.wire.blockwriter import START, STOP, Block, BlockWriter, Event
 from sidecar.wire.calls import CallFilter
+from sidecar.wire.checked import an_index, an_object
 from sidecar.wire.errors import NOTHING_VISIBLE, UNREADABLE_CALL
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.messages_fields import BLOCKS, DELTA_CHANNELS, DELTAS
-from sidecar.wire.responsestate import an_index, an_object
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.texts import Texts, Turn
 
@@ -93,6 +93,15 @@ class Blocks:
         else:
             return self._delta(event)
         return None
+
+    def read_ping(self, event: Event) -> None:
+        """A sign of life. It may follow the announcement of a text at once, and leaves after it if
+        all of that is visible."""
+        block = self._speaker
+        if not block.fed and 0 < len(block.waiting) < MAX_WAITING:
+            block.waiting.append(event)
+        else:
+            self.writer.ping(block, event)
 
     def read_whole(self, content: list[Any]) -> None:
         """Judge complete blocks. Raises MalformedChunk."""
@@ -278,6 +287,8 @@ class Blocks:
                 event = Event(event.record)
             self.writer.put(block, event)
             return block if event.text and visible else None
+        elif block.waiting:
+            self.writer.ping(block)
         return None
 
     def _other_delta(self, block: Block, event: Event, delta: Record) -> None:

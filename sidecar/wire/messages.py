@@ -17,13 +17,13 @@ from sidecar.core.policy import FinishReason, Reasoning, ToolCalls
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.wire.blockwriter import DELTA, Block, Event, assembled
+from sidecar.wire.blockwriter import DELTA, PING, Block, Event, assembled
+from sidecar.wire.checked import an_object
 from sidecar.wire.errors import visible_error
 from sidecar.wire.errorshapes import messages_error
 from sidecar.wire.fields import Record
 from sidecar.wire.messageblocks import Blocks
 from sidecar.wire.messages_fields import CALL_STOPS, CUT_OFF, EVENTS, MESSAGE, STOP_REASONS
-from sidecar.wire.responsestate import an_object
 from sidecar.wire.ruling import Ruling
 from sidecar.wire.template import Template
 
@@ -109,7 +109,7 @@ class Messages:
                 raise MalformedChunk("an event has a type")
             kind = "error"
         stays = self._read(kind, record, event)
-        if kind not in (DELTA, "ping"):
+        if kind not in (DELTA, PING):
             self._expected = None
         if self._blocks.fault is not None and kind != "error":
             return Reading(_REWRITE, tuple(self._break_off(self._blocks.fault)), last=True)
@@ -139,7 +139,6 @@ class Messages:
     def _read(self, kind: str, record: Record, event: Parsed) -> Block | None:
         """Judge an event. Returns the block of which it is text, if all of that is visible."""
         table = EVENTS.get(kind)
-        out = self._blocks.writer.out
         if table is None:
             # Its name is written on a line of its own.
             if kind.isprintable():
@@ -148,8 +147,8 @@ class Messages:
                 self.stats.unknown_fields += 1
             return None
         judged = Event(record, b"" if self._blocks.prune(record, table) else event.text)
-        if kind == "ping":
-            out.append(judged)
+        if kind == PING:
+            self._blocks.read_ping(judged)
             return None
         if kind == "error":
             self._read_error(judged)
@@ -162,7 +161,7 @@ class Messages:
             self._read_ending(judged)
         elif kind == "message_stop":
             self._end_blocks(None)
-            out.append(judged)
+            self._blocks.writer.out.append(judged)
         elif not self._complete:
             return self._blocks.read(kind, judged)
         return None

@@ -110,6 +110,29 @@ async def test_a_stored_stream_goes_on_where_the_client_is() -> None:
     assert asked == ["/v1/responses/r?stream=true", "/v1/responses/r?stream=true&include=x"]
 
 
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("starting_after=3", ""),
+        ("stream=true&starting%5Fafter=3", "?stream=true"),
+        ("a=1&%73tarting_after=%33&b=%20", "?a=1&b=%20"),
+        ("starting_after=", None),
+        ("starting_after=+3", None),
+        ("starting_after=3.0", None),
+        ("starting_after=3&starting_after=4", None),
+        ("Starting_after=3", "?Starting_after=3"),
+    ],
+)
+async def test_no_spelling_asks_upstream_for_the_middle(query: str, asked: str | None) -> None:
+    """What is hidden there would be taken for text that follows nothing."""
+    async with proxied() as rig:
+        rig.upstream.reply(stream_head() + framed(STREAM) + LAST)
+        answer = await rig.ask(request("GET", f"/v1/responses/r?{query}"))
+        reached = [call.request.target for call in rig.upstream.calls]
+    assert answer.status == (400 if asked is None else 200)
+    assert reached == ([] if asked is None else [f"/v1/responses/r{asked}"])
+
+
 async def test_a_stored_stream_passes_as_it_comes() -> None:
     """Its first event leaves before the second has come."""
     begun = event({"type": "response.created", "response": {"model": "m"}, "sequence_number": 0})

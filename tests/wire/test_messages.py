@@ -298,6 +298,26 @@ def test_what_hides_nothing_leaves_as_it_came(policy: Policy) -> None:
         assert filter_document(body, wire(policy)) == body, name
 
 
+def test_a_sign_of_life_keeps_its_place() -> None:
+    """Anthropic sends one after the first block is announced; while text is hidden, it is all that
+    there is to send."""
+    begun = [START, opened(0, {"type": "text", "text": ""}), PING]
+    plain = sse(*begun, *said(0, "Hel", "lo"), closed(0), ending("end_turn"), STOP)
+    hidden = [*begun, *said(0, f"<think>{SECRET}"), PING]
+    for chunks in every_way(plain):
+        assert run(wire(), *chunks) == plain
+    stream = StreamFilter(wire(), limit=LIMIT)
+    assert stream.feed(sse(*hidden)) == sse(START, PING, PING)
+    rest = stream.feed(sse(*said(0, "</think>Hi"), closed(0), ending("end_turn"), STOP))
+    assert [each["type"] for each in events(sse(START) + rest)][1:] == [
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+
+
 @pytest.mark.parametrize(
     ("policy", "kinds"),
     [
@@ -335,7 +355,7 @@ def test_signature_goes_with_its_block() -> None:
     [
         ((), []),
         (("web_search",), ["server_tool_use", "web_search_tool_result"]),
-        (("hosted:mcp",), ["mcp_tool_use", "mcp_tool_result"]),
+        (("hosted:mcp",), []),
         (("hosted:mcp:wiki",), ["mcp_tool_use", "mcp_tool_result"]),
         (("hosted:mcp:other", "ask"), []),
     ],
