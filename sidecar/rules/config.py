@@ -162,7 +162,7 @@ class LimitsSection(Section):
     """Sizes such as ``32MiB``."""
 
     request_body: Size = Field(
-        default=32 * 1024**2, description="of a chat request or a completion (32MiB)"
+        default=32 * 1024**2, description="of a request whose answer is filtered (32MiB)"
     )
     event: Size = Field(
         default=8 * 1024**2,
