@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.core.sse import EventTooLarge, Frame
 
 
@@ -41,10 +42,16 @@ class LineDecoder:
         return chunk[:-1] if chunk[:1] == b"{" and chunk[-2:] == b"}\n" else None
 
     def finish(self) -> tuple[list[Frame], Frame | None]:
-        """The last line, whose end may be missing, as a frame that is complete."""
+        """The last line, of which servers leave out the end: complete if it is a JSON value."""
         rest = bytes(self._buffer)
         self._buffer.clear()
-        return ([_frame(rest)] if rest.strip() else []), None
+        if not rest.strip():
+            return [], None
+        try:
+            parse(rest)
+        except MalformedJSON:
+            return [], _frame(rest)
+        return [_frame(rest)], None
 
     def _check(self, size: int) -> None:
         if size > self._limit:

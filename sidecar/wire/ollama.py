@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from sidecar.core.framing import LINES
 from sidecar.core.jsontext import MalformedJSON, Parsed, dump, parse
@@ -20,14 +19,12 @@ from sidecar.core.ndjson import line
 from sidecar.core.policy import ToolCalls, UnknownFields
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import EVENT_TOO_LARGE, UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.wire.calls import function_of
 from sidecar.wire.choice import Choice
 from sidecar.wire.deltas import extend
 from sidecar.wire.errors import visible_error
 from sidecar.wire.errorshapes import ollama_error
 from sidecar.wire.fields import Record, Table, prune
-from sidecar.wire.made import MAX_MADE
-from sidecar.wire.ollama_fields import CHAT_LINE, DONE_REASONS, GENERATE_LINE, MESSAGE
+from sidecar.wire.ollama_fields import CHAT_LINE, DONE_REASONS, GENERATE_LINE, LOADS, MESSAGE
 from sidecar.wire.ruling import Ruling, Shared
 
 _PASS = Reading(Verdict.PASS)
@@ -39,6 +36,12 @@ _PICTURES = ("images", "image")
 _RENAMED = {"tool_name": "name", "tool_call_id": "tool_call_id"}
 """Keys of a message with a tool's result, and what a chat's message calls them."""
 _REPEATED = ("model", "remote_model", "remote_host", "created_at")
+
+_MAX_MOVED = 8_388_608
+"""Characters of the calls of one answer that are moved out of its text. They wait for its end, and
+a line of this size is over the limit of any client."""
+_A_CALL = 256
+"""What each of them counts as beside its name and arguments: its objects take memory too."""
 
 _BROKEN = 500
 """The HTTP status that an error in an answer would have had."""
@@ -58,8 +61,7 @@ class OllamaChat:
         self._keeps_unknown = policy.unknown_fields is UnknownFields.PASS
         shared = Shared(self._ruling)
         self.stats = shared.stats
-        self._choice = Choice(self._ruling, shared)
-        self._moved = _MovedCalls()
+        self._choice = _WholeCalls(self._ruling, shared)
         self._latest: Record = {}
         """The latest line; one of our own repeats what it says of the model."""
 
@@ -90,10 +92,10 @@ class OllamaChat:
         changed = changed or self.stats.unknown_fields > unknown
         done = record.get("done") is True
         if done:
-            fault = self._fault
+            fault = self._choice.fault
             if fault is not None:
                 return Reading(Verdict.REWRITE, (*out, line(self._fail(fault))), last=True)
-            out += self._lines([{"tool_calls": self._moved.take()}])
+            out += self._lines([{"tool_calls": self._choice.moved.take()}])
         if not changed and not out:
             return _PASS._replace(last=done)
         if done or not changed or self._says(holder):
@@ -118,11 +120,11 @@ class OllamaChat:
         before = dict(holder)
         shown = self._as_chat(record, holder, "message")
         self._choice.read_whole(shown)
-        message = self._whole_calls(shown["message"])
-        calls = self._moved.take()
+        message = shown["message"]
+        calls = self._choice.moved.take()
         if calls:
             extend(message, {"tool_calls": calls})
-        fault = self._fault
+        fault = self._choice.fault
         if fault is not None:
             return self._fail(fault)
         changed = self._take(record, holder, shown, message) or holder != before
@@ -133,7 +135,9 @@ class OllamaChat:
 
     def _holder(self, record: Record) -> Record:
         """The object with the text, the reasoning and the calls of a line."""
-        message: Record = record.get("message") or {}
+        message: Record | None = record.get("message")
+        if not message:
+            message = record["message"] = {"role": "assistant", "content": ""}
         self._prune(message, MESSAGE)
         return message
 
@@ -154,13 +158,14 @@ class OllamaChat:
         if record.get("logprobs"):
             shown["logprobs"] = {"content": record["logprobs"]}
         if record.get("done") is True:
-            shown["finish_reason"] = "length" if record.get("done_reason") == "length" else "stop"
+            reason = record.get("done_reason")
+            shown["finish_reason"] = "length" if reason == "length" else "stop"
+            self._choice.loads = reason in LOADS
         return shown
 
     def _take(self, record: Record, holder: Record, shown: Record, message: Record) -> bool:
         """Make a line, in place, say what is left of ``shown`` and of its ``message``, which were
         made of it. Returns whether anything around ``holder`` was changed."""
-        message = self._whole_calls(message)
         for key in _IN_BOTH:
             if message.get(key):
                 holder[key] = message[key]
@@ -177,12 +182,13 @@ class OllamaChat:
             holder["role"] = message.get("role") or "assistant"
         if "images" not in message:
             for key in _PICTURES:
-                holder.pop(key, None)
+                if holder.get(key):
+                    del holder[key]
         changed = False
         if record.get("logprobs") and not shown.get("logprobs"):
             del record["logprobs"]
             changed = True
-        if record.get("context") and self._choice.hid:
+        if record.get("context") and (self._choice.hid or self.stats.unknown_fields):
             # The tokens of the whole conversation.
             del record["context"]
             changed = True
@@ -192,25 +198,15 @@ class OllamaChat:
             self.stats.unknown_fields += 1
         return changed
 
-    def _whole_calls(self, message: Record) -> Record:
-        """``message`` without the pieces of calls that were moved out of the text, which are
-        collected."""
-        calls = message.get("tool_calls")
-        if not calls:
-            return message
-        whole = [call for call in calls if not self._moved.collects(call)]
-        return message | {"tool_calls": whole}
-
     def _says(self, holder: Record) -> bool:
-        return any(map(holder.get, (self.text_key, *_IN_BOTH, *_PICTURES)))
+        return any(map(holder.get, (self.text_key, *_IN_BOTH, *_PICTURES, "completed")))
 
     def _lines(self, deltas: Iterable[Record]) -> list[bytes]:
         """Lines of our own, for those of the deltas that say anything here."""
         model = {key: self._latest[key] for key in _REPEATED if key in self._latest}
-        said = map(self._whole_calls, deltas)
         return [
             line(dump(model | self._saying(delta) | {"done": False}, exact=True))
-            for delta in said
+            for delta in deltas
             if any(map(delta.get, ("content", *_IN_BOTH)))
         ]
 
@@ -219,11 +215,6 @@ class OllamaChat:
     def _rest(self) -> list[bytes]:
         """What was held of an answer that breaks off."""
         return self._lines([self._choice.release(complete=False)])
-
-    @property
-    def _fault(self) -> Fault | None:
-        """What is wrong with the answer, now that it is complete."""
-        return EVENT_TOO_LARGE if self._moved.overflowed else self._choice.fault
 
     def _fail(self, fault: Fault) -> bytes:
         self.stats.error = fault.code
@@ -262,29 +253,50 @@ class OllamaGenerate(OllamaChat):
         return {"response": message.pop("content")} | message
 
 
+class _WholeCalls(Choice):
+    """An answer as a chat's choice. Calls are moved out of its text into :attr:`moved`."""
+
+    def __init__(self, ruling: Ruling, shared: Shared) -> None:
+        super().__init__(ruling, shared)
+        self.moved = _MovedCalls()
+        self.loads = False
+        """The request only loads a model, or unloads it: no answer is missing."""
+
+    @property
+    def fault(self) -> Fault | None:
+        return EVENT_TOO_LARGE if self.moved.overflowed else super().fault
+
+    @property
+    def _empty(self) -> bool:
+        return not self.loads and super()._empty
+
+    def _add_moved(self, message: Record, reasoning: str, *, whole: bool) -> bool:
+        self.moved.collect(self._texts.take_calls(whole=whole))
+        return super()._add_moved(message, reasoning, whole=whole)
+
+
 class _MovedCalls:
     """Calls that are moved out of a text piece by piece, until they are complete."""
 
     def __init__(self) -> None:
         self.overflowed = False
         self._calls: list[tuple[Record, list[str]]] = []
-        self._room = MAX_MADE
+        self._room = _MAX_MOVED
 
-    def collects(self, delta: Any) -> bool:
-        """Whether ``delta`` is a piece of such a call; if so it was taken."""
-        function = function_of(delta) if isinstance(delta, dict) else {}
-        arguments = function.get("arguments")
-        if not isinstance(arguments, str):
-            return False
-        if "id" in delta or not self._calls:
-            call = {"id": delta.get("id"), "function": {"name": function.get("name")}}
-            self._calls.append((call, []))
-        self._room -= len(arguments)
-        if self._room < 0:
-            self.overflowed = True
-        else:
-            self._calls[-1][1].append(arguments)
-        return True
+    def collect(self, deltas: Iterable[Record]) -> None:
+        """Take more of them: the first delta of a call has its id and name."""
+        for delta in deltas:
+            function = delta["function"]
+            if "id" in delta:
+                call = {"id": delta["id"], "function": {"name": function["name"]}}
+                self._calls.append((call, []))
+                self._room -= _A_CALL + len(function["name"])
+            self._room -= len(function["arguments"])
+            self.overflowed = self._room < 0
+            if self.overflowed:
+                self._calls = []
+                return
+            self._calls[-1][1].append(function["arguments"])
 
     def take(self) -> list[Record]:
         """Those that are complete: one that broke off has no arguments that could be parsed."""

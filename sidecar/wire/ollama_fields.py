@@ -6,12 +6,13 @@ response").
 
 from __future__ import annotations
 
-from sidecar.wire.chat_fields import SIDE_DOORS
+from sidecar.wire.chat_fields import REASONING_KEYS, SIDE_DOORS
 from sidecar.wire.errors import ERROR
 from sidecar.wire.fields import (
     ANY_LIST,
     ANY_OBJECT,
     FLAG,
+    NOTHING,
     NUMBER,
     NUMBERS,
     TEXT,
@@ -21,7 +22,10 @@ from sidecar.wire.fields import (
 )
 from sidecar.wire.logprobs import TOKEN
 
-MESSAGE: Table = SIDE_DOORS | {
+_OTHERS: Table = SIDE_DOORS | dict.fromkeys(REASONING_KEYS, NOTHING)
+"""What says hidden text again, and what servers that copy other APIs call reasoning."""
+
+MESSAGE: Table = _OTHERS | {
     "role": TEXT,
     "content": TEXT,
     "thinking": TEXT,
@@ -32,7 +36,7 @@ MESSAGE: Table = SIDE_DOORS | {
 }
 
 _LINE: Table = (
-    SIDE_DOORS
+    _OTHERS
     | {
         "model": TEXT,
         "remote_model": TEXT,
@@ -41,6 +45,7 @@ _LINE: Table = (
         "done": FLAG,
         "done_reason": TEXT,
         "logprobs": objects(TOKEN),
+        "context": NUMBERS,
         "error": ERROR,
     }
     | dict.fromkeys(
@@ -55,17 +60,21 @@ _LINE: Table = (
         NUMBER,
     )
 )
-CHAT_LINE: Table = _LINE | {"message": ANY_OBJECT}
+CHAT_LINE: Table = (
+    _LINE | {"message": ANY_OBJECT} | dict.fromkeys(("response", "tool_calls"), NOTHING)
+)
 """A line of ``/api/chat``, or its document."""
 GENERATE_LINE: Table = _LINE | {
     "response": TEXT,
     "thinking": TEXT,
     "tool_calls": ANY_LIST,
-    "context": NUMBERS,
+    "message": NOTHING,
     "image": TEXT,
     "completed": NUMBER,
     "total": NUMBER,
 }
 """A line of ``/api/generate``, or its document."""
 
-DONE_REASONS = frozenset({"stop", "length", "load", "unload"})
+LOADS = frozenset({"load", "unload"})
+"""The reasons of an answer to a request without a prompt."""
+DONE_REASONS = LOADS | {"stop", "length"}

@@ -46,13 +46,27 @@ def test_each_line_is_a_frame(stream: bytes, lines: list[bytes]) -> None:
         assert decoded(pieces) == frames
 
 
+@pytest.mark.parametrize("tail", [b'{"b":', b'{"b":"\xc3', b"{", b"nul"])
+def test_a_last_line_that_broke_off_is_no_frame(tail: bytes) -> None:
+    """Upstream died, and did not send an event that cannot be read."""
+    for pieces in every_way(b'{"a":1}\n' + tail):
+        decoder = LineDecoder(1000)
+        frames = [frame.data for piece in pieces for frame in decoder.feed(piece)]
+        assert frames == [b'{"a":1}']
+        rest, unfinished = decoder.finish()
+        assert rest == []
+        assert unfinished is not None
+        assert unfinished.data == tail
+        assert decoder.finish() == ([], None)
+
+
 @pytest.mark.parametrize("end", [b"\n", b""])
 def test_a_line_has_a_bound(end: bytes) -> None:
     """With its end; one byte more is too much, before it has come to its end."""
-    stream = b"x" * (10 - len(end)) + end
-    for pieces in every_way(b"short\n" + stream):
+    stream = b"1" * (10 - len(end)) + end
+    for pieces in every_way(b"1\n" + stream):
         assert len(decoded(pieces, limit=10)) == 2
-    for pieces in every_way(b"short\n" + b"x" + stream):
+    for pieces in every_way(b"1\n" + b"1" + stream):
         with pytest.raises(EventTooLarge):
             decoded(pieces, limit=10)
 

@@ -17,7 +17,7 @@ from sidecar.core.policy import (
     UnknownFields,
 )
 from sidecar.core.stats import Stats
-from sidecar.core.stream import StreamFilter
+from sidecar.core.stream import Fault, StreamFilter
 from sidecar.wire.fields import Record
 from sidecar.wire.ollama import OllamaChat, OllamaGenerate
 from tests.cuts import every_way
@@ -94,7 +94,9 @@ def test_what_hides_nothing_leaves_to_the_byte() -> None:
     lines = [
         said("Hel", thinking="hm") | {"logprobs": []},
         said("lo", images=["aGk="], tool_calls=[CALL]),
-        said("") | {"remote_model": "big", "remote_host": "https://ollama.com:443"},
+        said("", images=[]) | {"remote_model": "big", "remote_host": "https://ollama.com:443"},
+        LINE | {"done": False},
+        LINE | {"message": None},
         said("!") | {"logprobs": [{"token": "!", "logprob": -1.5, "bytes": [33]}]},
         done(load_duration=1, eval_duration=2, prompt_eval_duration=3),
     ]
@@ -152,6 +154,26 @@ def test_only_declared_calls_stay() -> None:
     assert message(left)["tool_calls"] == [CALL]
 
 
+def test_calls_that_stay_are_as_they_came() -> None:
+    """Though their arguments be a text, which is what another API has."""
+    calls = [{"function": {"name": name, "arguments": '{"q":1}'}} for name in ("find", "get")]
+    lines = [said(tool_calls=calls), done()]
+    for policy in (KEEP, MOVE):
+        assert judged(*lines, policy=policy)[0] == lines
+
+
+def test_moved_calls_are_collected_up_to_a_bound() -> None:
+    """Beyond it the answer ends with an error, and without any of them."""
+    body = "x" * 500_000
+    calls = [said(IN_TEXT.replace(SECRET, body))] * 17
+    transducer = StreamFilter(OllamaChat(ruling(MOVE)), limit=10_000_000)
+    out = transducer.feed(stream(said("Hi"), *calls, done())) + transducer.finish()
+    left = [json.loads(part) for part in out.splitlines()]
+    assert left[0] == said("Hi")
+    assert len(left) == 2
+    assert "over the configured limit" in left[1]["error"]
+
+
 def test_a_moved_call_that_broke_off_is_not_there() -> None:
     """It has no arguments that could be parsed."""
     half = IN_TEXT[: IN_TEXT.index(SECRET) + 3]
@@ -190,6 +212,8 @@ def test_repetitions_go_with_what_is_hidden() -> None:
     left, _ = judged(*lines)
     assert left == [lines[1], generated(done=True, done_reason="stop")]
     assert judged(*lines[1:])[0] == lines[1:]
+    odd = lines[1] | {"odd": SECRET}
+    assert judged(odd, lines[2])[0] == left
 
 
 @pytest.mark.parametrize("policy", [DROP, KEEP, MOVE], ids=["drop", "keep", "move"])
@@ -244,6 +268,15 @@ def test_a_death_ends_with_an_error() -> None:
     assert stats.error == "upstream_incomplete"
 
 
+def test_a_line_that_broke_off_is_not_what_ended_the_answer() -> None:
+    """It is not there, and the client is told why upstream is gone."""
+    raw = stream(said("Hi"))
+    for pieces in every_way(raw + stream(said(SECRET))[:-9]):
+        transducer = StreamFilter(OllamaChat(ruling(DROP)), limit=1000, passes_unreadable=True)
+        out = b"".join([*map(transducer.feed, pieces), transducer.finish(Fault("late", "Late."))])
+        assert out == raw + b'{"error":"Late."}\n'
+
+
 @pytest.mark.parametrize("error", [f"no: <think>{SECRET}</think>", {"message": "no", "x": SECRET}])
 def test_an_error_of_upstream_is_the_last_line(error: Any) -> None:
     """Put through the rule."""
@@ -274,6 +307,22 @@ def test_an_empty_answer(wish: OnEmpty) -> None:
         assert "without any text" in document["error"]
     else:
         assert message(left).get("content", "") == text == document["message"]["content"]
+
+
+@pytest.mark.parametrize("reason", ["load", "unload"])
+def test_loading_a_model_is_no_empty_answer(reason: str) -> None:
+    """Nothing was asked."""
+    for wish in (OnEmpty.TEXT, OnEmpty.ERROR):
+        policy = Policy(on_empty=wish, empty_text="Sorry.")
+        assert judged(done("", reason), policy=policy)[0] == [done("", reason)]
+        assert whole(done("", reason), policy) == done("", reason)
+
+
+def test_an_answer_without_a_message() -> None:
+    """Gets one where there is something to say."""
+    policy = Policy(on_empty=OnEmpty.TEXT, empty_text="Sorry.")
+    assert whole(LINE | {"done": True}) == LINE | {"done": True}
+    assert whole(LINE | {"done": True}, policy)["message"] == said("Sorry.")["message"]
 
 
 def test_a_picture_is_an_answer() -> None:
@@ -307,6 +356,16 @@ def test_unknown_keys_are_dropped(where: str) -> None:
     assert stats.unknown_fields == 1
     passed = Policy(unknown_fields=UnknownFields.PASS)
     assert judged(odd, done(), policy=passed)[0] == [odd, done()]
+
+
+def test_hidden_text_in_another_place_is_no_unknown_key() -> None:
+    """It is dropped though the rule lets those pass."""
+    passed = Policy(unknown_fields=UnknownFields.PASS)
+    chat = said("Hi", reasoning_content=SECRET) | {"thinking": SECRET, "tool_calls": [CALL]}
+    assert judged(chat, done(), policy=passed)[0] == [said("Hi"), done()]
+    completion = generated("Hi", reasoning=SECRET, message={"thinking": SECRET})
+    last = generated(done=True, done_reason="stop")
+    assert judged(completion, last, policy=passed)[0] == [generated("Hi"), last]
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "load", "unload", SECRET])
