@@ -6,7 +6,7 @@ stream piece by piece; the events and their indexes are those of :mod:`sidecar.w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,8 @@ from sidecar.core.policy import (
     UnknownFields,
 )
 from sidecar.core.stats import Stats
-from sidecar.wire.chat_fields import ANSWER_ROLES
+from sidecar.core.stream import MalformedChunk
+from sidecar.wire.chat_fields import ANSWER_ROLES, RESULT_ROLES
 from sidecar.wire.deltas import plain_text
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.logprobs import says_only
@@ -44,8 +45,18 @@ _SIGNED_ONLY = "vllm:"
 HOSTED = "hosted:"
 """Comes before the type of a hosted tool that is declared; the names of functions have no colon."""
 
+MAX_HIDDEN_CALLS = 65_536
+"""Hidden calls of one answer whose ids are remembered; more than fit into any document."""
+
+_CALL_ID = 256
+"""Characters of an id that tell calls apart; what begins like a hidden call's is hidden too."""
+
 TextOf = Callable[[int, str], str]
 """What is visible of the text of a message's part, given its position among the parts."""
+
+
+INPUT_ROLES = ("user", "system", "developer")
+"""The roles whose message is part of the request."""
 
 
 def text_key(kind: Any) -> str | None:
@@ -53,12 +64,16 @@ def text_key(kind: Any) -> str | None:
     return {"output_text": "text", "refusal": "refusal"}.get(kind) if type(kind) is str else None
 
 
+def is_reasoning_part(part: Any) -> bool:
+    """Whether it is a part of a type that only reasoning has."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return isinstance(kind, str) and kind in REASONING_PARTS
+
+
 class ItemJudge:
     """What the rule says of the items of one answer."""
 
     def __init__(self, ruling: Ruling, stats: Stats) -> None:
-        self.kept_calls = 0
-        self.hidden_calls = 0
         self._policy = ruling.policy
         self._declared = ruling.declared
         self._stats = stats
@@ -79,25 +94,23 @@ class ItemJudge:
 
     def hides(self, item: Record, *, stored: bool = False) -> bool:
         """Whether the item as a whole is kept from the client. ``stored``: it may also be of the
-        input."""
+        input. Raises MalformedChunk if there are too many calls."""
         kind = item.get("type")
         channel = self.channel(item)
-        if channel is Channel.MARKUP:
-            self._stats.unknown_fields += not self._keeps_unknown
-            return not self._keeps_unknown
         if channel is None:
-            role = item.get("role") or "assistant"
-            return kind not in OPAQUE_ITEMS and role not in ANSWER_ROLES and not stored
+            return kind not in OPAQUE_ITEMS and self._hides_role(item.get("role"), stored)
         hidden = self.hides_channel(channel)
+        call_id = item.get("call_id")
+        call_id = call_id[:_CALL_ID] if isinstance(call_id, str) else None
         if channel is Channel.TOOL_CALL:
             if hidden and self._policy.tool_calls is ToolCalls.DECLARED:
                 hidden = not self._is_declared(item)
-            self.kept_calls += not hidden
-            self.hidden_calls += hidden
-            if hidden and isinstance(item.get("call_id"), str):
-                self._hidden_calls.add(item["call_id"])
-        elif channel is Channel.TOOL_RESULT and item.get("call_id") in self._hidden_calls:
-            return True
+            if hidden and call_id is not None:
+                self._hidden_calls.add(call_id)
+                if len(self._hidden_calls) > MAX_HIDDEN_CALLS:
+                    raise MalformedChunk(f"an answer has up to {MAX_HIDDEN_CALLS} calls")
+        elif channel is Channel.TOOL_RESULT and call_id in self._hidden_calls:
+            hidden = True
         return hidden
 
     def hides_channel(self, channel: Channel) -> bool:
@@ -106,7 +119,19 @@ class ItemJudge:
             return self._policy.reasoning is Reasoning.DROP
         if channel is Channel.TOOL_CALL:
             return self._policy.tool_calls in (ToolCalls.DROP, ToolCalls.DECLARED)
+        if channel is Channel.MARKUP:
+            return not self._keeps_unknown
         return channel is Channel.TOOL_RESULT and not self._keeps_results
+
+    def _hides_role(self, role: Any, stored: bool) -> bool:
+        """Whether a message of this role is nobody's answer to the client."""
+        if not role:
+            return False
+        if not isinstance(role, str):
+            return True
+        if stored and role in RESULT_ROLES:
+            return not self._keeps_results
+        return role not in ANSWER_ROLES and not (stored and role in INPUT_ROLES)
 
     def emptied(self, item: Record) -> Record | None:
         """What stays of hidden reasoning: what only its provider can read. None if nothing does."""
@@ -123,9 +148,13 @@ class ItemJudge:
         }
         return left | {"summary": [], "encrypted_content": sealed}
 
-    def hide(self, channel: Channel, item: Record) -> None:
-        """The item is hidden; none of its text was counted before."""
-        self._stats.hide_field(channel, _characters(item))
+    def hide(self, item: Record) -> None:
+        """The item is hidden, and no reasoning; none of its text was counted before."""
+        channel = self.channel(item)
+        if channel is Channel.MARKUP:
+            self._stats.unknown_fields += 1
+        elif channel is not None:
+            self._stats.hide_field(channel, _characters(item))
 
     def clean(self, item: Record) -> bool:
         """Take out of an item that stays, in place, what no table knows, and of a call what the
@@ -133,17 +162,19 @@ class ItemJudge:
         kind = item.get("type")
         table = ITEMS.get(kind) if isinstance(kind, str) else None
         changed = table is not None and self._prune(item, table)
-        if self._keeps_results or not isinstance(kind, str):
-            return changed
-        for path in RESULT_KEYS.get(kind, ()):
-            holder: Any = item
-            for key in path[:-1]:
-                holder = holder.get(key) if isinstance(holder, dict) else None
-            if isinstance(holder, dict) and holder.get(path[-1]):
-                self._stats.hide_field(Channel.TOOL_RESULT, _characters(holder[path[-1]]))
-                holder[path[-1]] = None
-                changed = True
+        for holder, key in self._returned(item):
+            holder[key] = None
+            changed = True
         return changed
+
+    def count_within(self, item: Record) -> None:
+        """The item stays: count what of it does not, but for its text."""
+        for holder, key in self._returned(item):
+            self._stats.hide_field(Channel.TOOL_RESULT, _characters(holder[key]))
+        content = item.get("content")
+        if isinstance(content, list) and item.get("type") == "message":
+            for part in filter(self._hides_part, content):
+                self._stats.hide_field(Channel.REASONING, len(plain_text(part)))
 
     def clean_message(self, item: Record, text_of: TextOf) -> bool:
         """Judge the parts of a complete message, in place. Returns whether it was changed."""
@@ -166,8 +197,7 @@ class ItemJudge:
         if not isinstance(kind, str) or kind not in PARTS:
             self._stats.unknown_fields += not self._keeps_unknown
             return self._keeps_unknown, False
-        if kind in REASONING_PARTS and self.hides_channel(Channel.REASONING):
-            self._stats.hide_field(Channel.REASONING, len(plain_text(part)))
+        if self._hides_part(part):
             return False, True
         changed = self._prune(part, PARTS[kind])
         key = text_key(kind)
@@ -186,6 +216,21 @@ class ItemJudge:
         anything was."""
         kind = part.get("type")
         return isinstance(kind, str) and kind in PARTS and self._prune(part, PARTS[kind])
+
+    def _hides_part(self, part: Any) -> bool:
+        return is_reasoning_part(part) and self.hides_channel(Channel.REASONING)
+
+    def _returned(self, item: Record) -> Iterator[tuple[Record, str]]:
+        """Where a call holds what the tool returned, if that is hidden."""
+        kind = item.get("type")
+        if self._keeps_results or not isinstance(kind, str):
+            return
+        for *way, key in RESULT_KEYS.get(kind, ()):
+            holder: Any = item
+            for step in way:
+                holder = holder.get(step) if isinstance(holder, dict) else None
+            if isinstance(holder, dict) and holder.get(key):
+                yield holder, key
 
     def _is_declared(self, item: Record) -> bool:
         kind = str(item.get("type"))

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidecar.core.channel import Channel
-from sidecar.core.jsontext import as_int
 from sidecar.core.stream import MalformedChunk
 from sidecar.wire.calls import CallFilter
+from sidecar.wire.checked import an_index
 from sidecar.wire.fields import Record
 from sidecar.wire.items import MAX_ITEMS
 from sidecar.wire.ruling import Ruling, Shared
@@ -43,7 +43,8 @@ class Part:
 
     def __init__(self, ruling: Ruling, shared: Shared, *, refusal: bool) -> None:
         self.index: int | None = None
-        self.opening: Held | None = None
+        self.opening: list[Held] = []
+        """What announces it, and its first delta if that says nothing."""
         self.fed = False
         """Some of its text came in pieces."""
         self.ended = False
@@ -84,7 +85,7 @@ class Item:
     upstream's index."""
 
     def __init__(
-        self, kind: str | None, channel: Channel | None, item_id: Any, *, hidden: bool = False
+        self, kind: str | None, channel: Channel | None, item_id: Any, hidden: bool = False
     ) -> None:
         self.kind = kind
         self.channel = channel
@@ -168,18 +169,3 @@ class Items:
         if item.id is not None:
             self._by_id[item.id] = item
         return item
-
-
-def an_object(value: Any, what: str) -> Record:
-    """``value``, which must be one. Raises MalformedChunk; ``what`` says of what."""
-    if not isinstance(value, dict):
-        raise MalformedChunk(f"{what} is an object")
-    return value
-
-
-def an_index(value: Any, bound: int, key: str) -> int:
-    """The integer that ``value``, at ``key``, must be. Raises MalformedChunk."""
-    index = as_int(value)
-    if index is None or not 0 <= index < bound:
-        raise MalformedChunk(f"{key} is an integer from 0 to {bound - 1}")
-    return index

@@ -8,11 +8,12 @@ from typing import Any
 from sidecar.core.channel import Channel
 from sidecar.core.jsontext import Parsed, dump
 from sidecar.core.stream import MalformedChunk
+from sidecar.wire.checked import an_object
 from sidecar.wire.errors import UNREADABLE_CALL
 from sidecar.wire.fields import Record
-from sidecar.wire.items import text_key
+from sidecar.wire.items import INPUT_ROLES, text_key
 from sidecar.wire.made import MadeItem
-from sidecar.wire.responsestate import ResponseState, an_object, reasoning_of
+from sidecar.wire.responsestate import ResponseState, reasoning_of
 from sidecar.wire.responsewriter import Ended
 
 _COMPLETE = (None, "completed", "incomplete")
@@ -35,6 +36,8 @@ class ResponseDocument:
                 raise MalformedChunk("a response has output")
             return dump({"error": state.told(record["error"])}, exact=True)
         changed = state.clean_response(record)
+        if "output" not in record:
+            raise MalformedChunk("the output of a response is a list")
         try:
             left, items_changed = self._read_items(record["output"], stored=False)
             text = state.instead() if record.get("status") in _COMPLETE else ""
@@ -77,21 +80,24 @@ class ResponseDocument:
         channel = self._state.judge.channel(item)
         if channel is Channel.REASONING:
             self._state.reason(reasoning_of(item))
-        elif hidden and channel is not None and channel is not Channel.MARKUP:
-            self._state.judge.hide(channel, item)
+        elif hidden:
+            self._state.judge.hide(item)
         if hidden:
             left = self._state.judge.emptied(item) if channel is Channel.REASONING else None
             if left is not None:
                 yield left
-        elif item.get("type") != "message":
+            return
+        if stored and item.get("role") in INPUT_ROLES and item.get("type") == "message":
+            # The request's own words.
+            yield item
+            return
+        self._state.judge.count_within(item)
+        if item.get("type") == "message":
+            yield from self._read_message(item)
+        else:
             self._state.visible |= channel is not Channel.REASONING
             self._state.judge.clean(item)
             yield item
-        elif stored and item.get("role") in ("user", "system", "developer"):
-            # The request's own words.
-            yield item
-        else:
-            yield from self._read_message(item)
 
     def _read_message(self, item: Record) -> Iterator[Record]:
         said = bool(item.get("content"))
@@ -119,8 +125,7 @@ class ResponseDocument:
             return feeding.visible + rest.visible
 
         self._state.judge.clean_message(item, visible)
-        self._state.moved_calls += len(calls)
-        self._state.visible |= any(
+        self._state.visible |= bool(calls) or any(
             isinstance(part, dict) and text_key(part.get("type")) is None
             for part in item.get("content") or ()
         )

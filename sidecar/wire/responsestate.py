@@ -5,18 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.channel import Channel
-from sidecar.core.jsontext import as_int
 from sidecar.core.policy import OnEmpty, StartsIn, UnknownFields
 from sidecar.core.stream import MalformedChunk
 from sidecar.wire.calls import CallFilter
+from sidecar.wire.deltas import plain_text
 from sidecar.wire.errors import NOTHING_VISIBLE, visible_error
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.items import ItemJudge
-from sidecar.wire.messageitem import Part
+from sidecar.wire.messageitem import Held, Part
 from sidecar.wire.responses_fields import RESPONSE
 from sidecar.wire.responsewriter import Ended
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.texts import Texts
+
+MAX_HELD = 1_048_576
+"""Bytes of all announcements of messages and parts that wait for visible text. One is of a few
+hundred bytes."""
+
+Judged = tuple[bool, bool]
+"""Whether an event stays, and whether it was changed."""
+DROPPED: Judged = (False, True)
 
 
 class ResponseState:
@@ -30,7 +38,7 @@ class ResponseState:
         self.judge = ItemJudge(ruling, self.stats)
         self.visible = False
         """Something was shown that is an answer without being text."""
-        self.moved_calls = 0
+        self._room = MAX_HELD
         calls = CallFilter(ruling.policy.tool_calls, ruling.declared, self.stats)
         self._items = Texts(ruling, self.shared, calls)
         """Reads no text: it is told of reasoning in items."""
@@ -50,6 +58,14 @@ class ResponseState:
         part = Part(self.ruling_now(first=first), self.shared, refusal=refusal)
         self._texts.append(part.texts)
         return part
+
+    def hold(self, record: Record, text: bytes, *, changed: bool) -> Held:
+        """An announcement that came as ``text`` and is sent later, if at all. Raises
+        MalformedChunk."""
+        self._room -= len(text)
+        if self._room < 0:
+            raise MalformedChunk(f"announcements have up to {MAX_HELD} bytes")
+        return Held(record, b"" if changed else text)
 
     def ruling_now(self, *, first: bool) -> Ruling:
         """What holds for such a text."""
@@ -73,8 +89,7 @@ class ResponseState:
     def instead(self) -> str:
         """What is sent because nothing else was, now that the answer is complete. Raises Ended if
         the rule wants an error."""
-        calls = self.judge.kept_calls + self.moved_calls
-        if self.visible or calls or any(texts.visible for texts in self._texts):
+        if self.visible or any(texts.visible for texts in self._texts):
             return ""
         wish = self.ruling.policy.on_empty
         self.stats.empty_answers[wish] += 1
@@ -110,27 +125,6 @@ class ResponseState:
         return bool(dropped)
 
 
-def an_object(value: Any, what: str) -> Record:
-    """``value``, which must be one. Raises MalformedChunk; ``what`` says of what."""
-    if not isinstance(value, dict):
-        raise MalformedChunk(f"{what} is an object")
-    return value
-
-
-def an_index(value: Any, bound: int, key: str) -> int:
-    """The integer that ``value``, at ``key``, must be. Raises MalformedChunk."""
-    index = as_int(value)
-    if index is None or not 0 <= index < bound:
-        raise MalformedChunk(f"{key} is an integer from 0 to {bound - 1}")
-    return index
-
-
 def reasoning_of(item: Record) -> str:
-    """The text of a reasoning item: its content, or what was made of it."""
-    for key in ("content", "summary"):
-        parts = item.get(key)
-        texts = [part.get("text") for part in parts if isinstance(part, dict)] if parts else []
-        said = "".join(text for text in texts if isinstance(text, str))
-        if said:
-            return said
-    return ""
+    """The text of a reasoning item, in the order in which a stream has it."""
+    return plain_text([item.get("summary"), item.get("content")])

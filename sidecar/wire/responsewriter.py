@@ -7,6 +7,8 @@ An item is announced when it is certain that something of it stays; that gives i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sidecar.core.jsontext import Parsed, as_int, dump
 from sidecar.core.sse import event as written
 from sidecar.core.stream import EVENT_TOO_LARGE, Fault
@@ -25,13 +27,15 @@ class Ended(Exception):
 
 
 class Writer:
-    """Writes the events of one answer, and remembers those items that are ours."""
+    """Writes the events of one answer, and remembers those items that are ours. What is sent waits
+    to be taken."""
 
     def __init__(self) -> None:
         self.made: list[MadeItem] = []
         """The items that are ours and complete."""
         self._open: MadeItem | None = None
         """The one that is not complete."""
+        self._out: list[bytes] = []
         self._room = MAX_MADE
         self._count = 0
         """How many items the client has been told of."""
@@ -54,18 +58,26 @@ class Writer:
         self._number += 1
         return changed
 
+    def take(self) -> tuple[bytes, ...]:
+        """The events since the last time."""
+        if not self._out:
+            return ()
+        out = tuple(self._out)
+        self._out.clear()
+        return out
+
     def event(self, record: Record, event: Parsed) -> bytes:
         """An event of upstream's that was changed."""
         return written(dump(record, exact=event.exact), record["type"].encode())
 
-    def send(self, held: Held) -> bytes:
+    def send(self, held: Held) -> None:
         """An event that was held, or one of our own."""
         record = held.record
         if not held.text and self._number is not None:
             record["sequence_number"] = self._number
         if self.number(record):
             held.text = b""
-        return written(held.text or dump(record, exact=False), record["type"].encode())
+        self._out.append(written(held.text or dump(record, exact=False), record["type"].encode()))
 
     def place(self, item: Item, record: Record) -> bool:
         """Give an event of ``item`` the client's index. Returns whether it had another."""
@@ -84,26 +96,26 @@ class Writer:
             changed = True
         return changed
 
-    def show(self, item: Item, out: list[bytes]) -> None:
+    def show(self, item: Item) -> None:
         """Announce the item, unless that was done."""
         held, item.opening = item.opening, None
         if held is not None:
             if self.place(item, held.record):
                 held.text = b""
-            out.append(self.send(held))
+            self.send(held)
         elif item.index is None:
             item.index = self.next_index()
 
-    def show_part(self, item: Item, part: Part, out: list[bytes]) -> None:
+    def show_part(self, item: Item, part: Part) -> None:
         """Announce the part and its item, unless that was done."""
-        self.show(item, out)
-        held, part.opening = part.opening, None
+        self.show(item)
+        opening, part.opening = part.opening, []
         if part.index is None:
             part.index = item.next_part_index()
-        if held is not None:
+        for held in opening:
             if self.put(item, part, held.record):
                 held.text = b""
-            out.append(self.send(held))
+            self.send(held)
 
     def next_index(self) -> int:
         """The index of one more item. Raises Ended if there are too many."""
@@ -114,28 +126,32 @@ class Writer:
 
     # Items of our own. One is open at a time.
 
-    def begin_made(self, made: MadeItem, out: list[bytes]) -> None:
+    def begin_made(self, made: MadeItem) -> None:
         """Announce an item of ours."""
-        self.end_made(out)
+        self.end_made()
         self._open = made
-        out.extend(map(self.send, map(Held, made.begin())))
+        self._send_all(made.begin())
 
     def opened(self, kind: str) -> bool:
         """Whether an item of ours of this type is open."""
         return self._open is not None and self._open.item["type"] == kind
 
-    def say(self, text: str, out: list[bytes]) -> None:
+    def say(self, text: str) -> None:
         """More of the item that is open. Raises Ended if it is too much."""
         if self._open is None:
             return
         self._room -= len(text)
         if self._room < 0:
             raise Ended(EVENT_TOO_LARGE)
-        out.append(self.send(Held(self._open.say(text))))
+        self.send(Held(self._open.say(text)))
 
-    def end_made(self, out: list[bytes]) -> None:
+    def end_made(self) -> None:
         """Complete the item that is open, if one is."""
         made, self._open = self._open, None
         if made is not None:
-            out.extend(map(self.send, map(Held, made.end())))
+            self._send_all(made.end())
             self.made.append(made)
+
+    def _send_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.send(Held(record))
