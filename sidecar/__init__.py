@@ -4,10 +4,11 @@ Words, each used for one thing:
 
 =============  ===================================================================================
 Chunk          bytes as the socket gave them; its boundaries mean nothing
-Frame          one server-sent event with its raw bytes
-Wire format    one upstream JSON shape
-Delta          one increment of one choice's message
-Lane           the state machine of one choice's text
+Framing        how the events of a stream are told apart: server-sent events, or lines of JSON
+Frame          one event with its raw bytes
+Wire format    one upstream JSON shape, with its framing
+Delta          one increment of one message, item or block
+Lane           the state machine of one text
 Channel        what text *is*: content, reasoning, tool call, tool result
 Region         a stretch between an open and a close marker, belonging to a channel
 Marker         a literal that opens, closes or is discarded

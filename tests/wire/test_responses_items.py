@@ -349,6 +349,14 @@ def test_an_event_of_another_channel_is_hidden_in_an_item_that_stays(kind: str) 
         assert SECRET not in out.decode(), event["type"]
 
 
+def test_a_call_that_shares_the_index_of_hidden_reasoning_stays_whole() -> None:
+    call, thinking = tool_item("function_call"), reasoning()
+    opening, delta, *rest = used(call)
+    out = left(then_hi(opening, added(0, thinking), delta, *rest, items=(call, thinking)), TOOLS)
+    assert [e["delta"] for e in out if e["type"].endswith("arguments.delta")] == [SECRET]
+    assert output(out) == [call, HI]
+
+
 def test_a_call_without_a_name_is_no_declared_one() -> None:
     for name in (None, "", ["find"], {"find": 1}):
         item = tool_item("function_call", name=name)

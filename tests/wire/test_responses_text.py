@@ -86,6 +86,8 @@ def test_log_probabilities_stay_with_text_that_stays() -> None:
     hidden = {"token": THINK, "logprob": -0.5, "bytes": list(THINK.encode()), "top_logprobs": []}
     raw = spoken("Hi.", logprobs=[token])
     assert filtered(raw, wire()) == raw
+    says_nothing = spoken("", "Hi.", logprobs=[hidden])
+    assert str(list(SECRET.encode()))[1:-1] not in json.dumps(left(says_nothing))
     item = message(part(THINK + "Hi.", logprobs=[hidden, token]))
     events = [*written(item, THINK + "Hi.", logprobs=[hidden, token])]
     # Whoever announces a part with what it will say, says it all the same.
@@ -112,6 +114,14 @@ def test_parts_and_messages_that_are_all_hidden_are_not_announced() -> None:
     )
     assert output(events) == judged([gone, half]) == [message(part("Hi."), item_id="msg_1")]
     assert {e["content_index"] for e in events if "content_index" in e} == {0}
+
+
+def test_a_message_that_turns_out_empty_is_not_announced() -> None:
+    """Some servers leave reasoning out of what repeats the text."""
+    opening, part_added, delta, *_ = written(said(THINK), THINK)
+    events = left(answer(opening, part_added, delta, done(0, message()), output=[message()]))
+    assert output(events) == []
+    assert types(events) == []
 
 
 def test_a_message_that_was_always_empty_stays() -> None:
@@ -325,6 +335,8 @@ def test_reasoning_parts_are_reasoning_wherever_they_stand() -> None:
     assert filtered(raw, wire(KEEP)) == raw
     for skipped in range(len(events)):
         assert SECRET not in json.dumps(left(answer(*events[skipped:])))
+        kept = records(filtered(answer(*events[skipped:]), wire(KEEP)))
+        assert "message" not in types(kept)
     mixed = message(inner, part("Hi."))
     assert judged([mixed]) == [message(part("Hi."))]
 
