@@ -127,7 +127,9 @@ class Responses:
         return True, item is not None and self._writer.place(item, record)
 
     def _read_error(self, record: Record, changed: bool) -> Judged:
-        self._texts.finish(cut_off=True)
+        if not self._failed:
+            # It costs as much as all items: a stream of errors must not pay for each.
+            self._texts.finish(cut_off=True)
         self._failed = True
         error = record.get("error")
         flat = {key: record[key] for key in ("code", "message", "param") if key in record}

@@ -7,9 +7,11 @@ too early. What leaves is never hidden text, and always an answer with an end.
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from sidecar.core.document import filter_document
 from sidecar.core.policy import EncryptedReasoning, Policy, Reasoning, ToolCalls, ToolResults
 from sidecar.core.stream import MalformedChunk, StreamFilter
+from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.items import MAX_ITEMS
 from sidecar.wire.messageitem import MAX_PARTS
 from tests.clients import shapes
@@ -299,6 +302,12 @@ def citations(count: int) -> list[Json]:
     return [*written(item, "Hi.")[:3], *[one] * count]
 
 
+def errors(count: int) -> list[Json]:
+    """Beside as many texts that are open."""
+    texts = [e for n in range(count) for e in written(said("Hi.", item_id=f"m{n}"), index=n)[:2]]
+    return [*texts, *[{"type": "error", "code": None, "message": "x", "param": None}] * count]
+
+
 def hidden_arguments(count: int) -> list[Json]:
     call = {"id": "f", "type": "function_call", "call_id": "c", "name": "find", "arguments": ""}
     return [added(0, call), *[of_item("function_call_arguments.delta", 0, call, delta="x")] * count]
@@ -307,7 +316,16 @@ def hidden_arguments(count: int) -> list[Json]:
 @pytest.mark.parametrize("policy", [DROP, MOVE], ids=["drop", "move"])
 @pytest.mark.parametrize(
     "make",
-    [messages, parts, unannounced, hidden_items, repeated_ends, citations, hidden_arguments],
+    [
+        messages,
+        parts,
+        unannounced,
+        hidden_items,
+        repeated_ends,
+        citations,
+        errors,
+        hidden_arguments,
+    ],
 )
 def test_the_work_grows_as_the_stream_does(
     make: Callable[[int], list[Json]], policy: Policy
@@ -317,6 +335,35 @@ def test_the_work_grows_as_the_stream_does(
         for count in (40, 160)
     )
     assert many < 4.4 * few
+
+
+def characters_in(root: object) -> int:
+    """Of all strings that can be reached from there, what is shared by all answers apart."""
+    seen: set[int] = set()
+    waiting, found = [root], 0
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, type | ModuleType | FunctionType | Vocabulary):
+            continue
+        seen.add(id(value))
+        found += len(value) if isinstance(value, str | bytes) else 0
+        waiting += gc.get_referents(value)
+    return found
+
+
+@pytest.mark.parametrize("policy", [DROP, MOVE], ids=["drop", "move"])
+def test_texts_that_have_ended_are_not_kept(policy: Policy) -> None:
+    """The latest may be: the next event repeats it."""
+
+    def kept(length: int) -> int:
+        transducer = StreamFilter(wire(policy), limit=LIMIT)
+        texts = ("x" * length, THINK, "y" * length)
+        items = (said(*texts, item_id=f"m{n}") for n in range(9))
+        events = [e for n, item in enumerate(items) for e in written(item, *texts, index=n)]
+        transducer.feed(stream(created(), *events))
+        return characters_in(transducer)
+
+    assert kept(10_000) - kept(10) < 5 * 10_000
 
 
 @pytest.mark.parametrize(
