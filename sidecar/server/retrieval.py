@@ -58,9 +58,7 @@ class Retrieval:
         body = streamed_body(request)
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
-        async with self._upstream.answer(
-            request.method, url, headers, body, decode=True
-        ) as answer:
+        async with self._upstream.answer(request.method, url, headers, body, decode=True) as answer:
             relay = Relay(request, answer, exchange, self._config)
             harmless = passed.harmless(answer.headers.items(), self._config.response_headers)
             if answer.status >= 400:
