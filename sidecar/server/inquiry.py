@@ -12,7 +12,7 @@ from sidecar.rules.match import RequestFacts
 from sidecar.server.replies import Refusal
 from sidecar.wire.calls import function_of
 from sidecar.wire.fields import Record
-from sidecar.wire.items import HOSTED
+from sidecar.wire.ruling import HOSTED
 
 
 class Inquiry(NamedTuple):

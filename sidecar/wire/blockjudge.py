@@ -13,9 +13,8 @@ from sidecar.core.jsontext import dump
 from sidecar.core.policy import Reasoning, ToolCalls, ToolResults, UnknownFields
 from sidecar.core.stats import Stats
 from sidecar.wire.fields import Record
-from sidecar.wire.items import HOSTED
 from sidecar.wire.messages_fields import BLOCK_CHANNELS, BLOCKS
-from sidecar.wire.ruling import Ruling
+from sidecar.wire.ruling import HOSTED, Ruling
 
 _SERVER_KEYS = {"mcp_tool_use": "server_name", "mcp_tool_listing": "mcp_server_name"}
 _NOT_TEXT = frozenset(

@@ -33,7 +33,7 @@ from sidecar.wire.responses_fields import (
     REASONING_PARTS,
     RESULT_KEYS,
 )
-from sidecar.wire.ruling import Ruling
+from sidecar.wire.ruling import HOSTED, Ruling
 
 MAX_ITEMS = 1024
 """Items of one answer that are told apart: more than the rounds of any agent. A higher index could
@@ -41,9 +41,6 @@ only serve to grow the state."""
 
 _SIGNED_ONLY = "vllm:"
 """How vLLM begins what it calls encrypted: the messages in base64, and a signature."""
-
-HOSTED = "hosted:"
-"""Comes before the type of a hosted tool that is declared; the names of functions have no colon."""
 
 MAX_HIDDEN_CALLS = 65_536
 """Hidden calls of one answer whose ids are remembered; more than fit into any document."""
@@ -257,7 +254,9 @@ def cut_logprobs(record: Record, text: str) -> bool:
     return True
 
 
-_NAMES = frozenset({"id", "type", "status", "call_id", "encrypted_content"})
+_NAMES = frozenset(
+    {"id", "type", "status", "call_id", "name", "namespace", "server_label", "encrypted_content"}
+)
 
 
 def _characters(value: Any) -> int:

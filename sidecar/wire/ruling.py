@@ -12,6 +12,9 @@ from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.wire.moved import call_ids
 from sidecar.wire.promotion import MAX_PROMOTED, Room
 
+HOSTED = "hosted:"
+"""Comes before the type of a hosted tool that is declared; the names of functions have no colon."""
+
 
 class Ruling(NamedTuple):
     """What one rule, ``name``, means for one request.

@@ -109,6 +109,21 @@ def test_reasoning_is_counted_once() -> None:
     assert answering.stats.hidden_characters[Channel.REASONING, "field"] == size
 
 
+def test_what_a_call_says_is_counted_and_its_name_is_not() -> None:
+    """However it comes."""
+    call = {"id": "fc_0", "type": "function_call", "call_id": "c", "name": "find"}
+    whole = call | {"arguments": SECRET}
+    opening = added(0, call | {"arguments": ""})
+    delta = of_item("function_call_arguments.delta", 0, whole, delta=SECRET)
+    for events in ((opening, delta, done(0, whole)), (opening, done(0, whole)), ()):
+        answering = wire()
+        filtered(then_hi(*events, items=(whole,)), answering)
+        assert answering.stats.hidden_characters[Channel.TOOL_CALL, "field"] == len(SECRET)
+    answering = wire()
+    answering.read_items([whole])
+    assert answering.stats.hidden_characters[Channel.TOOL_CALL, "field"] == len(SECRET)
+
+
 @pytest.mark.parametrize("early", [SEALED, None])
 def test_what_only_its_provider_can_read_stays_in_an_emptied_item(early: str | None) -> None:
     """A client without a store sends it back. It may come at the end, or be announced."""
