@@ -81,6 +81,14 @@ class Lane:
         return "content" if region is None else f"{region.format_id}.{region.facts.name}"
 
     @property
+    def unclosed(self) -> Opening | None:
+        """Where a text begins that goes on in the region that this one ends in; None if in none, or
+        if the rule shows it."""
+        if self._place.where.region is None or self._vocabulary.shows_unclosed:
+            return None
+        return Opening(self._place)
+
+    @property
     def held(self) -> str:
         """The text that was fed but not yet judged."""
         withheld = "".join(segment.text for segment in self._withheld or ())

@@ -13,6 +13,7 @@ from sidecar.wire.errors import UNREADABLE_CALL
 from sidecar.wire.fields import Record
 from sidecar.wire.items import INPUT_ROLES, text_key
 from sidecar.wire.made import MadeItem
+from sidecar.wire.messageitem import Part
 from sidecar.wire.responsestate import ResponseState, reasoning_of
 from sidecar.wire.responsewriter import Ended
 
@@ -103,12 +104,14 @@ class ResponseDocument:
         said = bool(item.get("content"))
         moved: list[MadeItem] = []
         calls: list[MadeItem] = []
-        first = True
+        before: Part | None = None
 
-        def visible(_: int, text: str) -> str:
-            nonlocal first
-            part = self._state.new_part(first=first, refusal=False)
-            first = False
+        def visible(position: int, text: str) -> str:
+            nonlocal before
+            refusal = item["content"][position].get("type") == "refusal"
+            part = self._state.new_part(before, refusal=refusal)
+            if not refusal:
+                before = part
             feeding = part.feed(text)
             rest = part.finish()
             if part.texts.unreadable:

@@ -52,10 +52,14 @@ class ResponseState:
         self._ids += 1
         return f"{kind}_{self.ruling.seed}{self._ids:04d}"
 
-    def new_part(self, *, first: bool, refusal: bool) -> Part:
-        """A text of a message begins, its ``first`` one or a further one: the first begins where
-        the rule says, unless reasoning came in items."""
-        part = Part(self.ruling_now(first=first), self.shared, refusal=refusal)
+    def new_part(self, after: Part | None, *, refusal: bool) -> Part:
+        """A text of a message begins, ``after`` another or as its first one: the first begins where
+        the rule says, unless reasoning came in items, and another in a region that is open."""
+        ruling = self.ruling_now(first=after is None)
+        unclosed = None if after is None else after.texts.lane.unclosed
+        if unclosed is not None:
+            ruling = ruling._replace(start=unclosed)
+        part = Part(ruling, self.shared, refusal=refusal)
         self._texts.append(part.texts)
         return part
 

@@ -214,7 +214,8 @@ class ResponseTexts:
         self._count += 1
         if self._count > MAX_TEXTS:
             raise MalformedChunk(f"an answer has up to {MAX_TEXTS} texts")
-        part = self._state.new_part(first=not item.parts, refusal=refusal)
+        before = [part for part in item.parts.values() if part is not None and not part.refusal]
+        part = self._state.new_part(before[-1] if before else None, refusal=refusal)
         item.add_part(position, part)
         return part
 

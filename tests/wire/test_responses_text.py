@@ -105,6 +105,21 @@ def test_a_refusal_is_a_text_like_any_other() -> None:
     assert output(events) == judged([item]) == [message(refused("No."))]
 
 
+def test_a_region_goes_on_in_the_next_part_and_no_further() -> None:
+    """The parts of a message are one text; the next message is another."""
+    split = message(part(f"Hi.<think>{SECRET}"), part(f"{SECRET}</think>You"), item_id="msg_0")
+    open_ = message(part(f"<think>{SECRET}"), refused("No."), part(SECRET), item_id="msg_1")
+    last = message(part("Bye."), item_id="msg_2")
+    items = [split, open_, last]
+    texts = [item["content"][0]["text"] for item in items]
+    events = [e for i in range(3) for e in written(items[i], texts[i], index=i)]
+    shown = [["Hi.", "You"], ["No."], ["Bye."]]
+    for left_items in (output(left(answer(*events, output=items))), judged(items)):
+        contents = [[p.get("text") or p["refusal"] for p in i["content"]] for i in left_items]
+        assert contents == shown
+    assert text(left(answer(*events, output=items))) == "Hi.YouNo.Bye."
+
+
 def test_parts_and_messages_that_are_all_hidden_are_not_announced() -> None:
     """Those that follow move up."""
     gone = message(part(THINK), item_id="msg_0")
