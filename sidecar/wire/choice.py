@@ -199,21 +199,19 @@ class Choice:
         if role is None:
             return False
         answering = role in ANSWER_ROLES
-        if answering and not self._answering:
-            self._start_message()
+        if answering is not self._answering:
+            # The message before this one is over, so what it held is certain.
+            rest = self._end_message()
+            if rest:
+                self.before.append(rest)
+            if answering:
+                self._renew()
         self._answering = answering
         self._keeps_message = role in RESULT_ROLES and self._policy.tool_results is ToolResults.KEEP
         if answering and self._announced:
             del message["role"]
             return True
         return False
-
-    def _start_message(self) -> None:
-        """The message before this one is over, so what it held is certain."""
-        rest = self._end_message()
-        if rest:
-            self.before.append(rest)
-        self._renew()
 
     def _renew(self) -> None:
         """What follows is another message, and its calls are other calls."""

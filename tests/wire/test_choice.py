@@ -93,6 +93,18 @@ def test_no_role_is_made_up_where_upstream_sent_none() -> None:
     assert left.choice().roles == []
 
 
+@pytest.mark.parametrize("wish", list(ToolResults))
+@pytest.mark.parametrize("end", [STOP, chunk({"role": "assistant", "content": "!"}, "stop")])
+def test_held_text_is_out_before_a_tools_result(wish: ToolResults, end: Json) -> None:
+    """Also where no further message of the assistant's follows."""
+    result = chunk({"role": "tool", "content": "42"})
+    left = send(ROLE, chunk({"content": "a <thi"}), result, end, policy=Policy(tool_results=wish))
+    shown = [delta.get("content") or "" for delta in left.choice().deltas]
+    kept = ["42"] if wish is ToolResults.KEEP else []
+    last = [] if end is STOP else ["!"]
+    assert list(filter(None, shown)) == ["a ", "<thi", *kept, *last]
+
+
 @pytest.mark.parametrize("role", ["tool", "function", "user", "system", "ipython"])
 def test_a_message_of_another_role_is_a_tool_result(role: str) -> None:
     left = send(
