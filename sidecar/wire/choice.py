@@ -25,7 +25,7 @@ from sidecar.wire.chat_fields import (
 )
 from sidecar.wire.deltas import extend, joined, plain_text, speaks
 from sidecar.wire.errors import NOTHING_VISIBLE, UNREADABLE_CALL
-from sidecar.wire.fields import Record, Table, prune
+from sidecar.wire.fields import TEXT, Record, Table, prune
 from sidecar.wire.parts import Parts
 from sidecar.wire.repeats import cut_repeats
 from sidecar.wire.ruling import Ruling, Shared
@@ -178,6 +178,9 @@ class Choice:
     # One message, or one increment of it.
 
     def _read_message(self, item: Record, message: Record, *, whole: bool) -> bool:
+        if type(message.get("role")) not in TEXT.types:
+            # Whoever said that, it was not the assistant.
+            message["role"] = "unknown"
         changed = self._prune(message, MESSAGE)
         changed |= self._read_role(message)
         if self._answering:

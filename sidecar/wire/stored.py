@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, Final, NamedTuple, Self
 
-from sidecar.core.channel import Channel
 from sidecar.core.jsontext import Parsed, dump, parse
-from sidecar.core.policy import Mode, ToolResults, UnknownFields
+from sidecar.core.policy import Mode, UnknownFields
 from sidecar.core.stats import Stats
 from sidecar.core.stream import MalformedChunk
 from sidecar.wire.chat import Chat
-from sidecar.wire.chat_fields import ANSWER_ROLES, RESULT_ROLES
-from sidecar.wire.deltas import plain_text
 from sidecar.wire.errors import visible_error
 from sidecar.wire.fields import (
     ANY_LIST,
@@ -32,6 +29,7 @@ from sidecar.wire.fields import (
     prune,
     text_or_object,
 )
+from sidecar.wire.items import INPUT_ROLES
 from sidecar.wire.responses import Responses
 from sidecar.wire.responses_fields import USAGE
 from sidecar.wire.ruling import Ruling
@@ -115,30 +113,30 @@ class StoredDocument:
         ruling = self._choose({})
         if ruling is None:
             return messages
-        stats = Stats()
-        self.judged.append((ruling.name, stats))
         kept: list[Any] = []
         for message in messages:
-            kept += self._message(_object(message), ruling, stats)
+            kept += self._message(_object(message), ruling)
         return messages if kept == messages or ruling.policy.mode is Mode.OBSERVE else kept
 
-    def _message(self, message: Record, ruling: Ruling, stats: Stats) -> Iterable[Record]:
+    def _message(self, message: Record, ruling: Ruling) -> Iterable[Record]:
         """What is left of a stored message, nothing or one."""
         role = message.get("role")
-        if role in RESULT_ROLES:
-            if ruling.policy.tool_results is ToolResults.DROP:
-                stats.hide_field(Channel.TOOL_RESULT, len(plain_text(message.get("content"))))
-                return
-        elif role in ANSWER_ROLES:
-            chat = Chat(ruling)
-            own = {key: message[key] for key in ("id", "name") if key in message}
-            choice = {"index": 0, "message": deepcopy(message)}
-            left = chat.read_document(Parsed({"choices": [choice]}, True, b""))
-            self.judged.append((ruling.name, chat.stats))
-            if left is not None:
-                choices = parse(left).value.get("choices")
-                message = own | choices[0]["message"] if choices else own | {"role": role}
-        yield message
+        if isinstance(role, str) and role in INPUT_ROLES:
+            # The request's own words.
+            yield message
+            return
+        chat = Chat(ruling)
+        self.judged.append((ruling.name, chat.stats))
+        own = {key: message[key] for key in ("id", "name") if key in message}
+        choice = {"index": 0, "message": deepcopy(message)}
+        left = chat.read_document(Parsed({"choices": [choice]}, True, b""))
+        if left is None:
+            yield message
+            return
+        choices = parse(left).value.get("choices")
+        said = choices[0]["message"] if choices else {}
+        if said or role == "assistant":
+            yield own | (said or {"role": role})
 
     def _items(self, items: list[Any]) -> list[Any]:
         ruling = self._choose({})

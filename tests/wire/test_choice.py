@@ -105,8 +105,10 @@ def test_held_text_is_out_before_a_tools_result(wish: ToolResults, end: Json) ->
     assert list(filter(None, shown)) == ["a ", "<thi", *kept, *last]
 
 
-@pytest.mark.parametrize("role", ["tool", "function", "user", "system", "ipython"])
-def test_a_message_of_another_role_is_a_tool_result(role: str) -> None:
+@pytest.mark.parametrize(
+    "role", ["tool", "function", "user", "system", "ipython", 1, True, [], {"a": 1}]
+)
+def test_a_message_of_another_role_is_a_tool_result(role: Any) -> None:
     left = send(
         chunk({"role": role, "content": SECRET}),
         chunk({"content": SECRET}),

@@ -171,6 +171,15 @@ def test_a_hidden_item_is_not_there(item: Record) -> None:
         judged(f"{CONVERSATION}/x", item)
 
 
+@pytest.mark.parametrize("role", [None, "", "x", "assistant", "tool", 1, [], {}, ["user"]])
+def test_only_the_requests_own_messages_are_not_read(role: Any) -> None:
+    """Whatever role another one has, and if it has none."""
+    hides = {"content": f"<think>{SECRET}</think>", "reasoning_content": SECRET}
+    for extra in ({"role": role}, {}):
+        left = judged(f"{CHAT}/c/messages", listed([{"id": "m"} | extra | hides]))
+        assert SECRET not in json.dumps(left)
+
+
 def test_an_errors_words_are_put_through_the_rule() -> None:
     """Whatever was asked for."""
     error = {"error": {"message": f"failed: <think>{SECRET}</think>", "odd": SECRET}}
