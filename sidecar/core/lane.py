@@ -385,7 +385,8 @@ class Lane:
         if withheld is None:
             return
         text = "".join(segment.text for segment in withheld)
-        if (final and self._vocabulary.shows_unclosed) or self._is_declared(text):
+        shown = final and self._vocabulary.shows_unclosed
+        if shown or (self._vocabulary.withholds_calls and self._is_declared(text)):
             self._restore(text)
         else:
             self._out.extend(withheld)

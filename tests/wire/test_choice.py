@@ -93,6 +93,17 @@ def test_no_role_is_made_up_where_upstream_sent_none() -> None:
     assert left.choice().roles == []
 
 
+@pytest.mark.parametrize("wish", [ToolCalls.DROP, ToolCalls.MOVE])
+def test_a_declared_call_in_the_text_is_no_text_where_unclosed_regions_are_shown(
+    wish: ToolCalls,
+) -> None:
+    called = '<tool_call>{"name": "find", "arguments": {"q": "x"}}</tool_call>'
+    policy = Policy(tool_calls=wish, unclosed=Unclosed.SHOW)
+    sent = chunk({"content": called + "Hi"})
+    left = send(ROLE, sent, STOP, policy=policy, declared=["find"])
+    assert left.choice().text == "Hi"
+
+
 @pytest.mark.parametrize("wish", list(ToolResults))
 @pytest.mark.parametrize("end", [STOP, chunk({"role": "assistant", "content": "!"}, "stop")])
 def test_held_text_is_out_before_a_tools_result(wish: ToolResults, end: Json) -> None:
