@@ -52,7 +52,7 @@ class MadeItem:
         self._texts.append(text)
         return {"type": f"response.{self._kind}.delta", **self._where, "delta": text} | self._more
 
-    def end(self) -> list[Record]:
+    def end(self, status: str = "completed") -> list[Record]:
         """The events that complete it, and with it :attr:`item`."""
         text = "".join(self._texts)
         done = {"type": f"response.{self._kind}.done", **self._where, self._key: text} | self._more
@@ -62,7 +62,7 @@ class MadeItem:
         else:
             kind = self._kind
             self.item["content"] = [part[0]["part"] if part else {"type": kind, "text": text}]
-        self.item["status"] = "completed"
+        self.item["status"] = status
         last = {"type": "response.output_item.done", "output_index": self.index, "item": self.item}
         return [done, *part, last]
 

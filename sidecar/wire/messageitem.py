@@ -17,7 +17,7 @@ from sidecar.wire.checked import an_index
 from sidecar.wire.fields import Record
 from sidecar.wire.items import MAX_ITEMS
 from sidecar.wire.ruling import Ruling, Shared
-from sidecar.wire.texts import Said, Texts
+from sidecar.wire.texts import Texts, Turn
 
 MAX_PARTS = 256
 """Parts of one message: real ones have one, rarely two."""
@@ -57,17 +57,17 @@ class Part:
         """Something of it was hidden."""
         return self.texts.hid
 
-    def feed(self, text: str) -> Said:
+    def feed(self, text: str) -> list[Turn]:
         """More of its text."""
         self.fed = True
-        return self.texts.feed(text)
+        return self.texts.feed_in_turn(text)
 
-    def finish(self, *, cut_off: bool = False) -> Said:
+    def finish(self, *, cut_off: bool = False) -> list[Turn]:
         """What was held; empty if it has ended before."""
         if self.ended:
-            return Said("", "")
+            return []
         self.ended = True
-        return self.texts.finish(cut_off=cut_off)
+        return self.texts.finish_in_turn(cut_off=cut_off)
 
     def visible(self, text: str) -> str:
         """What is visible of the whole text, which events repeat. Counts nothing."""

@@ -26,6 +26,8 @@ class ResponseDocument:
 
     def __init__(self, state: ResponseState) -> None:
         self._state = state
+        self._cut_off = False
+        """The model would have gone on."""
 
     def read(self, document: Parsed) -> bytes | None:
         """Judge a whole response: the document for the client, None if it is the same. Raises
@@ -36,6 +38,7 @@ class ResponseDocument:
             if not record.get("error"):
                 raise MalformedChunk("a response has output")
             return dump({"error": state.told(record["error"])}, exact=True)
+        self._cut_off = record.get("status") == "incomplete"
         changed = state.clean_response(record)
         if "output" not in record:
             raise MalformedChunk("the output of a response is a list")
@@ -104,6 +107,7 @@ class ResponseDocument:
         said = bool(item.get("content"))
         moved: list[MadeItem] = []
         calls: list[MadeItem] = []
+        unfinished: set[str] = set()
         before: Part | None = None
 
         def visible(position: int, text: str) -> str:
@@ -112,20 +116,25 @@ class ResponseDocument:
             part = self._state.new_part(before, refusal=refusal)
             if not refusal:
                 before = part
-            feeding = part.feed(text)
-            rest = part.finish()
+            turns = part.feed(text)
+            cut_off = self._cut_off or item.get("status") == "incomplete"
+            breaks_off = cut_off and part.texts.lane.call != 0
+            turns += part.finish(cut_off=cut_off)
             if part.texts.unreadable:
                 raise Ended(UNREADABLE_CALL)
-            if feeding.moved or rest.moved:
-                made = MadeItem.reasoning(self._state.new_id("rs"), 0)
-                made.say(feeding.moved + rest.moved)
-                moved.append(made)
-            for call in part.texts.take_calls(whole=True):
+            reasoning = "".join(turn.moved for turn in turns)
+            if reasoning:
+                moved.append(MadeItem.reasoning(self._state.new_id("rs"), 0))
+                moved[-1].say(reasoning)
+            for call in (call for turn in turns for call in turn.calls):
                 function = call["function"]
-                made = MadeItem.call(self._state.new_id("fc"), 0, call["id"], function["name"])
-                made.say(function["arguments"])
-                calls.append(made)
-            return feeding.visible + rest.visible
+                if "id" in call:
+                    new_id = self._state.new_id("fc")
+                    calls.append(MadeItem.call(new_id, 0, call["id"], function["name"]))
+                calls[-1].say(function["arguments"])
+            if breaks_off and calls:
+                unfinished.add(calls[-1].item["id"])
+            return "".join(turn.visible for turn in turns)
 
         self._state.judge.clean_message(item, visible)
         self._state.visible |= bool(calls) or any(
@@ -133,7 +142,7 @@ class ResponseDocument:
             for part in item.get("content") or ()
         )
         for made in (*moved, *calls):
-            made.end()
+            made.end("incomplete" if made.item["id"] in unfinished else "completed")
         yield from (made.item for made in moved)
         if item.get("content") or not said:
             yield item

@@ -19,6 +19,7 @@ from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.checked import an_object
+from sidecar.wire.errors import UNREADABLE_CALL
 from sidecar.wire.fields import Record
 from sidecar.wire.made import MadeItem
 from sidecar.wire.messageitem import Held, Items
@@ -152,6 +153,8 @@ class Responses:
         if kind in _LAST:
             self._texts.finish(cut_off=kind != "response.completed")
             self._wholes.complete(response)
+            if self._texts.broken and kind == "response.completed":
+                raise Ended(UNREADABLE_CALL)
             if kind != "response.failed":
                 self._say_instead()
         return True, self._wholes.judge_output(response) or changed

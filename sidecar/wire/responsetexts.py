@@ -20,7 +20,7 @@ from sidecar.wire.made import MadeItem
 from sidecar.wire.messageitem import MAX_PARTS, Held, Item, Items, Part
 from sidecar.wire.responsestate import DROPPED, Judged, ResponseState
 from sidecar.wire.responsewriter import Ended, Writer
-from sidecar.wire.texts import Said
+from sidecar.wire.texts import Turn
 
 MAX_TEXTS = 1024
 """Texts of one stream, each with a lane of its own: as many as items."""
@@ -36,6 +36,9 @@ class ResponseTexts:
         self._state = state
         self._items = items
         self._writer = writer
+        self.broken = False
+        """A call that was to be moved has ended with its text, and is not as its family writes
+        one: it is none, if the answer is complete."""
         self._count = 0
         self._whole: tuple[Part | None, str, str] = (None, "", "")
         """The text that was judged last, and what of it is visible: the next event repeats it."""
@@ -63,20 +66,24 @@ class ResponseTexts:
             return DROPPED
         text = record.get("delta") or ""
         begins = not part.fed
-        said = part.feed(text)
-        self._move(part, said)
-        if not said.visible and (text or part.index is None):
+        turns = part.feed(text)
+        self._note_unreadable(part)
+        if any(turn.moved or turn.calls for turn in turns):
+            self._say(item, part, turns)
+            return DROPPED
+        visible = "".join(turn.visible for turn in turns)
+        if not visible and (text or part.index is None):
             if begins and not text:
                 changed |= cut_logprobs(record, "")
                 part.opening.append(self._state.hold(record, event.text, changed=changed))
             return DROPPED
         self._writer.end_made()
         self._writer.show_part(item, part)
-        if said.visible != text:
-            record["delta"] = said.visible
+        if visible != text:
+            record["delta"] = visible
             record.pop("obfuscation", None)
             changed = True
-        changed |= cut_logprobs(record, said.visible)
+        changed |= cut_logprobs(record, visible)
         return True, self._writer.put(item, part, record) or changed
 
     def read_added(self, item: Item, record: Record, event: Parsed, changed: bool) -> Judged:
@@ -221,24 +228,59 @@ class ResponseTexts:
 
     def _end_part(self, item: Item, part: Part, text: str) -> None:
         """The part is complete; ``text`` is all of it, which need not have come in pieces."""
-        if part.fed or part.ended or not text:
-            self._finish_part(item, part)
-            return
-        self._move(part, part.feed(text))
-        self._move(part, part.finish())
-        self._writer.end_made()
+        if not (part.fed or part.ended):
+            self._say(item, part, part.feed(text))
+            self._note_unreadable(part)
+        self._finish_part(item, part)
 
     def _finish_part(self, item: Item, part: Part, *, cut_off: bool = False) -> None:
-        said = part.finish(cut_off=cut_off)
-        self._move(part, said)
-        self._writer.end_made()
-        if not said.visible:
-            return
-        self._writer.show_part(item, part)
+        in_call = not part.ended and part.texts.lane.call != 0
+        self._say(item, part, part.finish(cut_off=cut_off))
+        # Whether the answer was cut off, or the call is none, is not known yet.
+        self.broken = self.broken or part.texts.unreadable
+        breaks_off = in_call and (cut_off or part.texts.unreadable)
+        self._writer.end_made("incomplete" if breaks_off else "completed")
+
+    def _say(self, item: Item, part: Part, turns: list[Turn]) -> None:
+        """Say what a text gave, in the order in which it was written; what is moved out of it
+        becomes items of their own."""
+        for turn in turns:
+            if turn.visible:
+                self._writer.end_made()
+                self._writer.show_part(item, part)
+                self._writer.send(Held(self._delta(item, part, turn.visible)))
+            if turn.moved:
+                self._reason(turn.moved)
+            for call in turn.calls:
+                self._call(call)
+
+    def _delta(self, item: Item, part: Part, text: str) -> Record:
         kind = "refusal" if part.refusal else "output_text"
         delta: Record = {"type": f"response.{kind}.delta", "item_id": item.id}
-        delta |= {"output_index": item.index, "content_index": part.index, "delta": said.visible}
-        self._writer.send(Held(delta if part.refusal else delta | {"logprobs": []}))
+        delta |= {"output_index": item.index, "content_index": part.index, "delta": text}
+        return delta if part.refusal else delta | {"logprobs": []}
+
+    def _reason(self, text: str) -> None:
+        state, writer = self._state, self._writer
+        if not writer.opened("reasoning"):
+            writer.begin_made(MadeItem.reasoning(state.new_id("rs"), writer.next_index()))
+        writer.say(text)
+
+    def _call(self, delta: Record) -> None:
+        """More of a call, as OpenAI's chat deltas of it tell: the first has its id."""
+        state, writer = self._state, self._writer
+        function = delta["function"]
+        if "id" in delta:
+            index = writer.next_index()
+            made = MadeItem.call(state.new_id("fc"), index, delta["id"], function["name"])
+            writer.begin_made(made)
+            state.visible = True
+        if function["arguments"]:
+            writer.say(function["arguments"])
+
+    def _note_unreadable(self, part: Part) -> None:
+        if part.texts.unreadable:
+            raise Ended(UNREADABLE_CALL)
 
     def _visible(self, part: Part, text: str) -> str:
         judged, said, visible = self._whole
@@ -246,22 +288,3 @@ class ResponseTexts:
             visible = part.visible(text)
             self._whole = (part, text, visible)
         return visible
-
-    def _move(self, part: Part, said: Said) -> None:
-        """What a part gave that is not its visible text becomes items of their own."""
-        state, writer = self._state, self._writer
-        if said.moved:
-            if not writer.opened("reasoning"):
-                writer.begin_made(MadeItem.reasoning(state.new_id("rs"), writer.next_index()))
-            writer.say(said.moved)
-        for delta in part.texts.take_calls(whole=False):
-            function = delta["function"]
-            if "id" in delta:
-                index = writer.next_index()
-                new_id, call_id = state.new_id("fc"), delta["id"]
-                writer.begin_made(MadeItem.call(new_id, index, call_id, function["name"]))
-                state.visible = True
-            if function["arguments"]:
-                writer.say(function["arguments"])
-        if part.texts.unreadable:
-            raise Ended(UNREADABLE_CALL)

@@ -145,11 +145,11 @@ class Writer:
             raise Ended(EVENT_TOO_LARGE)
         self.send(Held(self._open.say(text)))
 
-    def end_made(self) -> None:
+    def end_made(self, status: str = "completed") -> None:
         """Complete the item that is open, if one is."""
         made, self._open = self._open, None
         if made is not None:
-            self._send_all(made.end())
+            self._send_all(made.end(status))
             self.made.append(made)
 
     def _send_all(self, records: Iterable[Record]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.channel import Channel
-from sidecar.core.policy import Policy, Reasoning, StartsIn
+from sidecar.core.policy import Policy, Reasoning, StartsIn, ToolCalls
 from sidecar.wire.responsestate import MAX_HELD
 from sidecar.wire.responsetexts import MAX_TEXTS
 
@@ -391,3 +391,49 @@ def test_announcements_and_texts_that_wait_are_bounded() -> None:
         assert enough[-1]["response"]["error"]["code"] == "upstream_incomplete"
         too_much = records(filtered(stream(created(), *events), wire()))
         assert too_much[-1]["response"]["error"]["code"] == "upstream_malformed"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ("Look. " + CALLED[:40], CALLED[40:]),
+        ("Look. ", CALLED[:40], CALLED[40:] + THINK),
+        (f"Look. {CALLED} {CALLED[:40]}", CALLED[40:]),
+        tuple(f"Look. {CALLED} {THINK}{CALLED} Bye."),
+    ],
+    ids=["after text", "before reasoning", "after another", "by the character"],
+)
+def test_what_is_moved_is_whole_wherever_deltas_are_cut(pieces: tuple[str, ...]) -> None:
+    """Text, reasoning and calls that come in one delta leave in their order."""
+    policy = Policy(Reasoning.MOVE, ToolCalls.MOVE)
+    whole = "".join(pieces)
+    items = output(left(spoken(*pieces), policy))
+    calls = [item for item in items if item["type"] == "function_call"]
+    assert [json.loads(call["arguments"]) for call in calls] == [
+        json.loads(CALLED[CALLED.index("{") : CALLED.rindex("}") + 1])["arguments"]
+    ] * whole.count(CALLED)
+    thoughts = [item["content"][0]["text"] for item in items if item["type"] == "reasoning"]
+    assert len(thoughts) == whole.count(THINK)
+    assert all(item["status"] == "completed" for item in items)
+    document = judged([message(part(whole))], policy)
+    assert [i.get("arguments") for i in document if i["type"] == "function_call"] == [
+        call["arguments"] for call in calls
+    ]
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["with done events", "without"])
+def test_a_moved_call_that_was_cut_off_stays_as_far_as_it_came(repeated: bool) -> None:
+    """It is not complete, and says so; in an answer that is complete it is none."""
+    policy = Policy(tool_calls=ToolCalls.MOVE)
+    pieces = ("Look. ", CALLED[:50])
+    item = message(part("".join(pieces)))
+    events = written(item, *pieces)
+    if not repeated:
+        events = [e for e in events if not e["type"].endswith(("_text.done", "_part.done"))]
+    items = output(left(answer(*events, output=[item], status="incomplete"), policy))
+    (call,) = (each for each in items if each["type"] == "function_call")
+    assert call["status"] == "incomplete"
+    assert call["arguments"]
+    failed = left(answer(*events, output=[item]), policy)[-1]
+    assert failed["type"] == "response.failed"
+    assert failed["response"]["error"]["code"] == "malformed_tool_call"
