@@ -181,6 +181,7 @@ class Choice:
         if type(message.get("role")) not in TEXT.types:
             # Whoever said that, it was not the assistant.
             message["role"] = "unknown"
+            self._stats.unknown_fields += 1
         changed = self._prune(message, MESSAGE)
         changed |= self._read_role(message)
         if self._answering:

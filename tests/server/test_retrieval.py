@@ -98,6 +98,23 @@ async def test_a_stored_stream_is_filtered_by_its_own_rule() -> None:
     assert b"response.completed" in left
 
 
+async def test_a_stored_stream_that_a_rule_only_observes_is_as_it_came() -> None:
+    """Another rule hides something, so it was looked at."""
+    rules = [rule("look", match=Match(model=("m",)), mode="observe"), rule("rest")]
+    async with proxied(rules=rules) as rig:
+        rig.upstream.reply(stream_head() + framed(STREAM) + LAST)
+        assert await fetched(rig, "/v1/responses/r?stream=true") == STREAM
+
+
+async def test_what_names_no_model_is_read_by_the_first_rule_that_hides() -> None:
+    """A list of items may be of any model."""
+    rules = [rule("some", match=Match(model=("qwen*",))), rule("rest", **KEEP)]
+    items = json.dumps({"object": "list", "data": SHAPE.document["output"]}).encode()
+    async with proxied(rules=rules) as rig:
+        rig.upstream.reply(as_json(items))
+        assert REASONING.encode() not in await fetched(rig, "/v1/responses/r/input_items")
+
+
 async def test_a_stored_stream_goes_on_where_the_client_is() -> None:
     """The numbers are the client's; upstream is asked for all of it."""
     async with proxied() as rig:

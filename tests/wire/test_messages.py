@@ -576,6 +576,14 @@ def test_what_no_table_knows() -> None:
     assert run(passing, known) == known
 
 
+def test_an_unknown_type_writes_no_line_of_its_own() -> None:
+    """It is also the event's name."""
+    odd = {"type": f"x\ndata: {SECRET}\n\nevent: y"}
+    raw = sse(START) + b"data: " + json.dumps(odd).encode() + b"\n\n" + sse(ending(), STOP)
+    out = run(wire(Policy(unknown_fields=UnknownFields.PASS)), raw)
+    assert SECRET.encode() not in out
+
+
 def test_answer_that_begins_in_reasoning() -> None:
     """Only the first text begins there, and none once reasoning came in blocks."""
     policy = Policy(starts_in=StartsIn.REASONING)
