@@ -100,8 +100,11 @@ class ResponseState:
         if wish is OnEmpty.ERROR:
             raise Ended(NOTHING_VISIBLE)
         if wish is OnEmpty.TEXT:
-            return self.ruling.policy.empty_text
-        return "".join(texts.take_promoted() for texts in self._texts)
+            text = self.ruling.policy.empty_text
+        else:
+            text = "".join(texts.take_promoted() for texts in self._texts)
+        self._items.show(text)
+        return text
 
     def clean_response(self, response: Record) -> bool:
         """Judge all of a response but its output, in place. Returns whether it was changed."""

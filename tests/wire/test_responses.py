@@ -297,6 +297,9 @@ def test_an_answer_of_which_nothing_is_left_is_what_the_rule_says(
         (made,) = output(out)
         assert [p["text"] for p in made["content"]] == [expected]
         assert judged(items, policy) == [made]
+        seeing = wire(policy)
+        filtered(raw, seeing)
+        assert seeing.stats.visible_seen
     failing = Policy(on_empty=OnEmpty.ERROR)
     last = records(filtered(raw, wire(failing)))[-1]
     assert last["type"] == "response.failed"
