@@ -28,7 +28,8 @@ class Framing(NamedTuple):
 
     ``decoder`` takes the largest size of an event in bytes. ``write`` makes an event of its data
     and its name. ``done`` is the data that ends a stream, None if nothing does; ``mark`` is the
-    event with which ours end, empty if with none.
+    event with which ours end, empty if with none. ``beat`` says that the stream is alive, and
+    nothing else; empty if the framing has no such thing.
     """
 
     content_type: str
@@ -36,12 +37,18 @@ class Framing(NamedTuple):
     write: Callable[[bytes, bytes], bytes]
     done: bytes | None
     mark: bytes
+    beat: bytes
 
 
-EVENTS = Framing("text/event-stream", sse.Decoder, sse.event, sse.DONE, sse.event(sse.DONE))
+_COMMENT = b": keep-alive\n"
+"""Without a blank line, after which some libraries would tell of an empty message."""
+
+EVENTS = Framing(
+    "text/event-stream", sse.Decoder, sse.event, sse.DONE, sse.event(sse.DONE), _COMMENT
+)
 """Server-sent events without names, ended by ``[DONE]``."""
-NAMED_EVENTS = Framing("text/event-stream", sse.Decoder, sse.event, sse.DONE, b"")
+NAMED_EVENTS = Framing("text/event-stream", sse.Decoder, sse.event, sse.DONE, b"", _COMMENT)
 """Server-sent events with names. Their last event is one of the format's own, though some servers
 add a ``[DONE]``."""
-LINES = Framing("application/x-ndjson", LineDecoder, line, None, b"")
+LINES = Framing("application/x-ndjson", LineDecoder, line, None, b"", b"")
 """Newline-delimited JSON."""

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 from sidecar.core.callreader import CallFacts
 from sidecar.core.channel import Channel, Segment
-from sidecar.core.format import At, Body
+from sidecar.core.format import At, Body, ToolName
 from sidecar.core.jsonbody import JsonBody
 from sidecar.core.lookahead import ends_message, is_proven
 from sidecar.core.markers import QUOTE_STOPS, Action, ActiveRegion, Marker, MarkerSet
@@ -62,7 +62,8 @@ class Lane:
         """The number of the call that the lane is in, 0 if in none."""
         self._calls = 0
         self._openers: dict[int, str] = {}
-        """By their numbers, the open markers of the calls in the last text fed."""
+        """By their numbers, the open markers of the calls in the last text fed, and of those that are
+        withheld."""
         self._plain_stops: re.Pattern[str] | None = None
         """What a text must not have to be visible as it is; None if it must be read anyway."""
         self._out: list[Segment] = []
@@ -106,6 +107,10 @@ class Lane:
     def facts(self, call: int) -> Sequence[CallFacts]:
         """The ways to read the call of that number, which is in what was returned last."""
         return self._vocabulary.calls(self._openers[call])
+
+    def tool_names(self, call: int) -> Sequence[ToolName]:
+        """The ways to read the tools that such a call names."""
+        return self._vocabulary.tool_names(self._openers[call])
 
     def passes(self, text: str) -> bool:
         """Whether ``text`` is visible as it is; if so it was taken, if not nothing happened."""
@@ -153,7 +158,8 @@ class Lane:
 
     def _read(self, text: str, *, final: bool) -> list[Segment]:
         self._out = []
-        self._openers = {self._call: self._openers[self._call]} if self._call else {}
+        if self._withheld is None:
+            self._openers = {self._call: self._openers[self._call]} if self._call else {}
         position = 0
         while position < len(text):
             if self._place.where.region is None:

@@ -1,17 +1,21 @@
 """The push transducer: the bytes of an upstream event stream in, the client's bytes out.
 
-Two methods and no I/O. Whoever calls them waits, writes and keeps the time.
+No I/O: whoever calls it waits, writes and keeps the time. What a person is told meanwhile is put
+before the event that changed it (:meth:`StreamFilter.feed`), or is asked for when the time has come
+(:meth:`StreamFilter.wait`, :meth:`StreamFilter.beat`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.core.framing import Framing
 from sidecar.core.jsontext import MalformedJSON, Parsed, parse
+from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
+from sidecar.core.status import Beat, Carrier, Statuses
 
 
 class Fault(NamedTuple):
@@ -49,11 +53,12 @@ class Reading(NamedTuple):
     """The answer ends with this event: nothing may follow but the end mark."""
 
 
-class Wire(Protocol):
+class Wire(Carrier, Protocol):
     """One answer in one upstream wire format; see :mod:`sidecar.wire`."""
 
     framing: Framing
     stats: Stats
+    progress: Progress
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of an event that is like one that passed in all but its text; None if it
@@ -66,6 +71,10 @@ class Wire(Protocol):
         """What is still to be said when upstream is done, as events: held text, a finish, or an
         error if the answer has none (``fault``, or that it is incomplete)."""
 
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What is said of upstream's ``error``, an object or a message, that came with this HTTP
+        status instead of an answer, as events: the client's answer has begun."""
+
 
 _PASS = Verdict.PASS
 
@@ -76,7 +85,8 @@ class StreamFilter:
     """Filters one answer that arrives as a stream of events.
 
     ``limit``: bytes of one event. ``passes_unreadable``: an event that is not one of the wire
-    format's is sent on as it is, and does not end the answer. ``trace`` is told of every frame.
+    format's is sent on as it is, and does not end the answer. ``statuses`` writes what a person is
+    told, None if nobody is. ``trace`` is told of every frame.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class StreamFilter:
         *,
         limit: int,
         passes_unreadable: bool = False,
+        statuses: Statuses | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.done = False
@@ -93,6 +104,8 @@ class StreamFilter:
         self._framing = wire.framing
         self._decoder = wire.framing.decoder(limit)
         self._passes_unreadable = passes_unreadable
+        self._progress = wire.progress
+        self._statuses = statuses
         self._trace = trace
 
     def feed(self, chunk: bytes) -> bytes:
@@ -129,12 +142,44 @@ class StreamFilter:
             self._end(fault, out)
         return b"".join(out)
 
+    def refuse(self, error: Any, status: int) -> bytes:
+        """The whole answer, when upstream has sent this error with this HTTP status instead."""
+        out = self._wire.refuse(error, status)
+        self._close(out)
+        return b"".join(out)
+
+    def wait(self) -> bytes:
+        """The status that upstream is waited for, if nothing has come that says anything."""
+        waits = self._progress.phase is Phase.WAITING and not self.done
+        return self._statuses.again() if waits and self._statuses is not None else b""
+
+    def beat(self, kind: Beat) -> bytes:
+        """A sign that the stream is alive; nothing where the framing has none of this kind."""
+        if self.done:
+            return b""
+        if kind is Beat.STATUS and self._statuses is not None:
+            return self._statuses.again()
+        return self._wire.carry({}) if kind is Beat.CHUNK else self._framing.beat
+
+    def _tell(self, out: list[bytes]) -> None:
+        """What has changed since the last time."""
+        steps = self._progress.take()
+        if self._statuses is not None:
+            out.append(self._statuses.write(steps))
+
     def _repeat(self, chunk: bytes) -> bytes | None:
         """What becomes of a chunk that is one event like one before, by the shortest way."""
         data = self._decoder.only(chunk)
         reading = None if data is None else self._wire.repeat(data)
         if data is None or reading is None:
             return None
+        if self._progress.steps:
+            out: list[bytes] = []
+            self._tell(out)
+            return b"".join([*out, self._written(reading, data, chunk)])
+        return self._written(reading, data, chunk)
+
+    def _written(self, reading: Reading, data: bytes, chunk: bytes) -> bytes:
         if reading.verdict is not _PASS:
             return b"".join(reading.out)
         return self._framing.write(data, reading.name) if reading.name else chunk
@@ -155,6 +200,8 @@ class StreamFilter:
         except (MalformedJSON, MalformedChunk):
             self._unreadable(frame, out)
             return
+        if self._progress.steps:
+            self._tell(out)
         if reading.verdict is not _PASS:
             out.extend(reading.out)
         elif frame.pure and frame.name == reading.name:
@@ -175,7 +222,9 @@ class StreamFilter:
             self._end(MALFORMED_EVENT, out)
 
     def _end(self, fault: Fault | None, out: list[bytes], as_it_came: Frame | None = None) -> None:
-        out.extend(self._wire.end(fault))
+        last = self._wire.end(fault)
+        self._tell(out)
+        out.extend(last)
         self._close(out, as_it_came)
 
     def _close(self, out: list[bytes], as_it_came: Frame | None = None) -> None:

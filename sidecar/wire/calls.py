@@ -10,6 +10,7 @@ from typing import Any
 from sidecar.core.channel import Channel
 from sidecar.core.jsontext import as_int, dump
 from sidecar.core.policy import ToolCalls
+from sidecar.core.progress import Progress
 from sidecar.core.stats import Stats
 from sidecar.wire.fields import Record
 
@@ -44,14 +45,18 @@ class _Call:
 
 
 class CallFilter:
-    """The tool calls of one choice. All deltas of a hidden call are hidden."""
+    """The tool calls of one choice. All deltas of a hidden call are hidden; ``progress`` is told of
+    every call."""
 
-    def __init__(self, wish: ToolCalls, declared: Collection[str], stats: Stats) -> None:
+    def __init__(
+        self, wish: ToolCalls, declared: Collection[str], stats: Stats, progress: Progress
+    ) -> None:
         self.kept = 0
         self.hidden = 0
         self._wish = wish
         self._declared = declared
         self._stats = stats
+        self._progress = progress
         self._room = MAX_UNNAMED
         self._calls: dict[int, _Call] = {}
         self._last = -1
@@ -81,6 +86,9 @@ class CallFilter:
         each is a call of its own."""
         if self._wish is ToolCalls.KEEP:
             self.kept += len(deltas)
+            for position, delta in enumerate(deltas):
+                if isinstance(delta, dict):
+                    self._pass(delta, position if whole else None)
             return deltas
         kept: list[Any] = []
         for position, delta in enumerate(deltas):
@@ -91,13 +99,14 @@ class CallFilter:
 
     def filter_function(self, value: Record) -> Record | None:
         """The legacy ``function_call``, or None if it is hidden."""
-        if self._wish is ToolCalls.KEEP:
-            self.kept += 1
-            return value
         name = value.get("name")
         if not self._function.continues(None, name):
             self._function = _Call()
         call = self._function
+        self._tell(call, name, value)
+        if self._wish is ToolCalls.KEEP:
+            self.kept += 1
+            return value
         if call.name is None and name:
             self._name(call, name)
         if call.index is None:
@@ -109,6 +118,7 @@ class CallFilter:
         function = function_of(delta)
         name = function.get("name")
         call = self._call_of(delta, name, position)
+        self._tell(call, name, function)
         if call.name is None:
             if not name and self._waits(delta):
                 call.waiting.append(delta)
@@ -120,6 +130,18 @@ class CallFilter:
             return []
         waiting, call.waiting = call.waiting, []
         return [_renumbered(kept, call.index) for kept in waiting]
+
+    def _pass(self, delta: Record, position: int | None) -> None:
+        """Tell of a delta that stays as it is."""
+        function = function_of(delta)
+        name = function.get("name")
+        call = self._call_of(delta, name, position)
+        self._tell(call, name, function)
+        call.name = call.name or name
+
+    def _tell(self, call: _Call, name: Any, function: Record) -> None:
+        said = name if isinstance(name, str) and name else None
+        self._progress.call(call, said, function.get("arguments") or function.get("input") or "")
 
     def _call_of(self, delta: Record, name: Any, position: int | None) -> _Call:
         index = as_int(delta.get("index")) if position is None else position
@@ -140,6 +162,10 @@ class CallFilter:
 
     def _name(self, call: _Call, name: Any) -> None:
         call.name = name
+        if not name:
+            self._progress.call(call, "")
+        if self._wish is ToolCalls.KEEP:
+            return
         declared = isinstance(name, str) and name in self._declared
         if self._wish is ToolCalls.MOVE or (self._wish is ToolCalls.DECLARED and declared):
             call.index = self.take_index()

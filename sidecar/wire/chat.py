@@ -21,6 +21,7 @@ from sidecar.wire.errors import error_payload, visible_error
 from sidecar.wire.fields import Record, prune
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.template import Template
+from sidecar.wire.usage import openai_tokens
 
 _PASS = Reading(Verdict.PASS)
 _DROP = Reading(Verdict.DROP)
@@ -36,10 +37,12 @@ class Chat:
     """The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
     text_key = "content"
     """The one key that holds the text of a streamed choice."""
+    kind, id_prefix = "chat.completion.chunk", "chatcmpl"
 
     def __init__(self, ruling: Ruling) -> None:
         self._shared = Shared(ruling)
         self.stats = self._shared.stats
+        self.progress = self._shared.progress
         self._ruling = ruling
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
@@ -84,6 +87,7 @@ class Chat:
         if record.get("error"):
             return self._error(record["error"])
         changed = self._prune(record)
+        self._note(record)
         items = record.get("choices")
         if not items:
             if not changed:
@@ -101,6 +105,7 @@ class Chat:
         if record.get("error"):
             return self._upstream_error(record["error"])
         changed = self._prune(record)
+        self._note(record)
         items = record.get("choices")
         if not items:
             raise MalformedChunk("an answer has choices")
@@ -127,10 +132,24 @@ class Chat:
             elif choice.fault is not None:
                 fault, complete = choice.fault, False
             else:
+                self._finish(index)
                 out.append(self._chunk(index, {}, choice.postponed))
         if not complete:
             out.append(written(self._fault(fault or UPSTREAM_CLOSED)))
         return out
+
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told, in the answer that has begun, of upstream's answer with an error
+        and this HTTP status instead."""
+        return [written(self._upstream_error(error, status))]
+
+    def carry(self, extra: Record) -> bytes:
+        """A chunk that says nothing, with these top-level keys."""
+        return self._chunk(0, {}, None, extra)
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        """A chunk that says ``text`` under this key of its delta."""
+        return self._chunk(0, {key: text})
 
     def _read_choices(
         self, record: Record, items: list[Record], event: Parsed, changed: bool
@@ -145,9 +164,11 @@ class Chat:
             passed = passed and verdict is Verdict.PASS
             says = says or verdict is not Verdict.DROP
             before.extend(self._chunk(index, delta) for delta in choice.before)
-            if choice.finished and not had_finished and choice.fault is not None:
-                before.append(written(self._fault(choice.fault)))
-                return Reading(Verdict.REWRITE, tuple(before), last=True)
+            if choice.finished and not had_finished:
+                if choice.fault is not None:
+                    before.append(written(self._fault(choice.fault)))
+                    return Reading(Verdict.REWRITE, tuple(before), last=True)
+                self._finish(index)
         if passed and not changed and not before:
             self._learn(record, items, event)
             return _PASS
@@ -179,11 +200,27 @@ class Chat:
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
         if choice is None:
-            choice = self._choices[index] = self._new_choice()
+            choice = self._choices[index] = self._new_choice(index)
         return choice
 
-    def _new_choice(self) -> Choice:
-        return Choice(self._ruling, self._shared)
+    def _new_choice(self, index: int) -> Choice:
+        return Choice(self._ruling, self._shared, self._shared.progress_of(index))
+
+    def _finish(self, index: int) -> None:
+        """A choice is complete. What a person is told is of the first one."""
+        if index == 0:
+            self.progress.finish()
+
+    def _note(self, record: Record) -> None:
+        """Note what a chunk, or a document, says of itself."""
+        model = record.get("model")
+        if model:
+            self.stats.model = model
+        usage = record.get("usage") or (record.get("x_groq") or {}).get("usage")
+        if usage:
+            self.stats.tokens |= openai_tokens(usage)
+        self.progress.cite(record.get("search_results"))
+        self.progress.cite(record.get("citations"))
 
     def _index(self, item: Record, otherwise: int = 0) -> int:
         if item.get("index") is None:
@@ -193,11 +230,20 @@ class Chat:
             raise MalformedChunk(f"a choice's index is an integer from 0 to {self.max_choices - 1}")
         return index
 
-    def _chunk(self, index: int, delta: Record, reason: str | None = None) -> bytes:
+    def _chunk(
+        self, index: int, delta: Record, reason: str | None = None, extra: Record | None = None
+    ) -> bytes:
         """A chunk of our own."""
         envelope = {key: self._latest[key] for key in _REPEATED if key in self._latest}
+        if not self._latest:
+            envelope = {
+                "id": f"{self.id_prefix}-{self._ruling.seed}",
+                "object": self.kind,
+                "created": int(self._ruling.at),
+                "model": self._ruling.model,
+            }
         item = {"index": index} | self._saying(delta) | {"finish_reason": reason}
-        return written(dump(envelope | {"choices": [item]}, exact=True))
+        return written(dump(envelope | {"choices": [item]} | (extra or {}), exact=True))
 
     def _saying(self, delta: Record) -> Record:
         """The keys of a streamed choice that say ``delta``."""
@@ -217,9 +263,9 @@ class Chat:
         out.append(written(self._upstream_error(error)))
         return Reading(Verdict.REWRITE, tuple(out), last=True)
 
-    def _upstream_error(self, error: Any) -> bytes:
+    def _upstream_error(self, error: Any, status: int | None = None) -> bytes:
         self.stats.error = "upstream_error"
-        record, unknown = visible_error(error, self._ruling)
+        record, unknown = visible_error(error, self._ruling, status)
         self.stats.unknown_fields += unknown
         return dump({"error": record}, exact=True)
 

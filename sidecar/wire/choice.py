@@ -7,6 +7,7 @@ from typing import Any
 from sidecar.core.channel import Channel
 from sidecar.core.lane import Lane
 from sidecar.core.policy import FinishReason, OnEmpty, ToolCalls, ToolResults, UnknownFields
+from sidecar.core.progress import Progress
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import Fault
 from sidecar.wire.calls import CallFilter
@@ -40,7 +41,7 @@ _PASS, _REWRITE, _DROP = Verdict.PASS, Verdict.REWRITE, Verdict.DROP
 class Choice:
     """One choice, delta by delta (:meth:`read`) or as a whole (:meth:`read_whole`)."""
 
-    def __init__(self, ruling: Ruling, shared: Shared) -> None:
+    def __init__(self, ruling: Ruling, shared: Shared, progress: Progress) -> None:
         self.finished = False
         self.postponed: str | None = None
         """A finish reason that was held back: an agent's back end may go on after a round of
@@ -50,12 +51,15 @@ class Choice:
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._stats = shared.stats
-        self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats)
-        self._texts = Texts(ruling, shared, self._calls)
+        self._progress = progress
+        self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats, progress)
+        self._texts = Texts(ruling, shared, self._calls, progress)
         self._answering = True
         """The current message is the assistant's, not what a tool returned."""
         self._keeps_message = False
         """It is what a tool returned, and such messages are kept."""
+        self._returns = False
+        """It is what a tool returned, and not what a user or the system said."""
         self._role_sent = False
         self._role_hidden = False
         self._announced = False
@@ -191,7 +195,10 @@ class Choice:
             changed |= self._read_refusal(message, whole=whole)
             if any(map(message.get, OTHER_VISIBLE_KEYS)):
                 self._texts.visible = True
+                self._progress.show()
+            self._progress.cite(message.get("annotations"))
         elif self._keeps_message:
+            self._tell_result(message)
             changed |= self._read_reasoning(message)
             changed |= self._read_calls(message, whole=whole)
         else:
@@ -203,6 +210,9 @@ class Choice:
         if role is None:
             return False
         answering = role in ANSWER_ROLES
+        # A message begins: what the tool before it has returned is complete.
+        self._progress.end_result()
+        self._returns = role in RESULT_ROLES
         if answering is not self._answering:
             # The message before this one is over, so what it held is certain.
             rest = self._end_message()
@@ -237,9 +247,14 @@ class Choice:
     def _hide_message(self, message: Record) -> bool:
         self._texts.hid = True
         self._role_hidden |= "role" in message
+        self._tell_result(message)
         self._stats.hide_field(Channel.TOOL_RESULT, len(plain_text(message.get("content"))))
         message.clear()
         return True
+
+    def _tell_result(self, message: Record) -> None:
+        if self._returns:
+            self._progress.result(plain_text(message.get("content")))
 
     def _read_reasoning(self, message: Record) -> bool:
         if _REASONING_KEYS.isdisjoint(message):

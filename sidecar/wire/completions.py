@@ -34,14 +34,15 @@ class Completions(Chat):
     max_choices = 2048
     """One request may hold many prompts, each of which gets its ``n`` choices."""
     text_key = "text"
+    kind, id_prefix = "text_completion", "cmpl"
 
     def __init__(self, ruling: Ruling) -> None:
         super().__init__(
             ruling._replace(policy=_without_moving(ruling.policy), declared=frozenset())
         )
 
-    def _new_choice(self) -> Choice:
-        return TextChoice(self._ruling, self._shared)
+    def _new_choice(self, index: int) -> Choice:
+        return TextChoice(self._ruling, self._shared, self._shared.progress_of(index))
 
     def _only_text(self, item: Record) -> str:
         text = item.get("text")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.channel import Channel
-from sidecar.core.jsontext import as_int
+from sidecar.core.jsontext import as_int, dump
 from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, UnknownFields
 from sidecar.core.stream import Fault, MalformedChunk
@@ -41,6 +41,7 @@ class Blocks:
     def __init__(self, ruling: Ruling) -> None:
         shared = Shared(ruling)
         self.stats = shared.stats
+        self.progress = shared.progress
         self.writer = BlockWriter()
         self.fault: Fault | None = None
         """Why the answer cannot go on."""
@@ -48,8 +49,8 @@ class Blocks:
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._judge = BlockJudge(ruling, shared.stats)
-        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats)
-        self.texts = Texts(ruling, shared, calls)
+        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats, self.progress)
+        self.texts = Texts(ruling, shared, calls, self.progress)
         self._open: dict[int, Block] = {}
         """By upstream's index."""
         self._begun = 0
@@ -168,6 +169,7 @@ class Blocks:
         if block.kind == "text":
             self._start_text(block, event, inner)
             return
+        self._tell(block, inner)
         thought = inner.get("thinking") if block.kind == "thinking" else None
         if thought:
             self.texts.hides_reasoning(thought)
@@ -177,6 +179,24 @@ class Blocks:
         self._visible = self._visible or block.channel is not Channel.REASONING
         block.waiting = [event]
         self.writer.show(block)
+
+    def _tell(self, block: Block, inner: Record) -> None:
+        """A block begins that is no text, and may be complete."""
+        channel = block.channel
+        if channel is Channel.TOOL_CALL:
+            name = inner.get("name")
+            said = name if isinstance(name, str) and name else str(block.kind)
+            self.progress.call(block, said, inner.get("input") or "")
+        elif channel is Channel.TOOL_RESULT:
+            content = inner.get("content")
+            text = content if isinstance(content, str) else dump(content, exact=True).decode()
+            self.progress.result(text if content else "")
+            self.progress.end_result()
+        elif channel is Channel.REASONING:
+            # Anthropic hides what it redacts itself.
+            self.progress.think(inner.get("data") or "")
+        elif not block.hidden:
+            self.progress.show()
 
     def _start_text(self, block: Block, event: Event, inner: Record) -> None:
         text = inner.get("text") or ""
@@ -298,11 +318,15 @@ class Blocks:
         channel = DELTA_CHANNELS.get(kind, block.channel)
         if kind == "thinking_delta" and delta.get("thinking"):
             self.texts.hides_reasoning(delta["thinking"])
+        elif kind == "input_json_delta":
+            self.progress.call(block, None, delta.get("partial_json") or "")
         misplaced = channel is not block.channel
         if block.hidden or (misplaced and self._judge.hides_channel(channel)):
             if kind != "thinking_delta":
                 self._hide(channel, characters(delta))
             return
+        if kind == "citations_delta":
+            self.progress.cite(delta.get("citation"))
         if kind == "citations_delta" and block.index is None and block.fed:
             # What it is said of was hidden.
             return

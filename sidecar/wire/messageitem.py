@@ -75,8 +75,9 @@ class Part:
         return texts.feed(text).visible + texts.finish(cut_off=False).visible
 
     def _read(self, shared: Shared) -> Texts:
-        calls = CallFilter(self._ruling.policy.tool_calls, self._ruling.declared, shared.stats)
-        return Texts(self._ruling, shared, calls)
+        policy, progress = self._ruling.policy, shared.progress
+        calls = CallFilter(policy.tool_calls, self._ruling.declared, shared.stats, progress)
+        return Texts(self._ruling, shared, calls, progress)
 
 
 class Item:

@@ -26,6 +26,7 @@ from sidecar.wire.messageblocks import Blocks
 from sidecar.wire.messages_fields import CALL_STOPS, CUT_OFF, EVENTS, MESSAGE, STOP_REASONS
 from sidecar.wire.ruling import Ruling
 from sidecar.wire.template import Template
+from sidecar.wire.usage import messages_tokens
 
 _REWRITE = Verdict.REWRITE
 _DROP = Reading(Verdict.DROP)
@@ -64,6 +65,7 @@ class Messages:
         )
         self._blocks = Blocks(ruling)
         self.stats = self._blocks.stats
+        self.progress = self._blocks.progress
         self._begun = False
         """The client knows of a message."""
         self._complete = False
@@ -130,6 +132,19 @@ class Messages:
             return [_written(Event({"type": "message_stop"}))]
         return self._break_off(fault or UPSTREAM_CLOSED)
 
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told, in the answer that has begun, of upstream's answer with an error
+        and this HTTP status instead."""
+        return [_written(Event(self._told(error, status)))]
+
+    def carry(self, extra: Record) -> bytes:
+        """A ping, with these keys."""
+        return _written(Event({"type": PING} | extra))
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        """Nothing: a text is a block, which would be part of the answer."""
+        return b""
+
     def _break_off(self, fault: Fault) -> list[bytes]:
         """The end of a stream that cannot go on."""
         self._blocks.finish(cut_off=True)
@@ -186,6 +201,7 @@ class Messages:
         self._begun = True
         message = an_object(event.record.get("message"), "a message")
         changed = self._blocks.prune(message, MESSAGE)
+        self._note(message)
         content = message.get("content")
         if content != []:
             # Accumulators add the blocks that follow to what is here.
@@ -219,6 +235,7 @@ class Messages:
     def _read_ending(self, event: Event) -> None:
         delta = event.record.get("delta")
         changed = False
+        self._note(event.record)
         if isinstance(delta, dict):
             if delta.get("stop_reason"):
                 self._end_blocks(delta["stop_reason"])
@@ -231,6 +248,15 @@ class Messages:
             self._complete = True
             self._blocks.finish(cut_off=reason in CUT_OFF)
             self._blocks.say_instead()
+            if self._blocks.fault is None:
+                self.progress.finish()
+
+    def _note(self, record: Record) -> None:
+        """Note what a message, or the event of its end, says of itself."""
+        if record.get("model"):
+            self.stats.model = record["model"]
+        if record.get("usage"):
+            self.stats.tokens |= messages_tokens(record["usage"])
 
     def _judge_ending(self, record: Record) -> bool:
         """Judge why a message ended, in place. Returns whether that was changed."""
@@ -262,12 +288,12 @@ class Messages:
         record = event.record | self._told(error)
         self._blocks.writer.out.append(event if record == event.record else Event(record))
 
-    def _told(self, error: Any) -> Record:
+    def _told(self, error: Any, status: int | None = None) -> Record:
         """What a client is told of an error that upstream reports."""
         self.stats.error = "upstream_error"
-        told, unknown = visible_error(error, self._ruling)
+        told, unknown = visible_error(error, self._ruling, status)
         self.stats.unknown_fields += unknown
-        return messages_error(_BROKEN, told)
+        return messages_error(status or _BROKEN, told)
 
     def _fail(self, fault: Fault) -> Record:
         """What a client is told of it."""
@@ -284,6 +310,7 @@ class Messages:
             return dump(self._told(record["error"]), exact=False)
         before = dump(record, exact=document.exact)
         self._blocks.prune(record, MESSAGE)
+        self._note(record)
         content = record.get("content")
         if not isinstance(content, list):
             raise MalformedChunk("a message has content")

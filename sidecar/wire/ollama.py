@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 from sidecar.core.framing import LINES
 from sidecar.core.jsontext import MalformedJSON, Parsed, dump, parse
@@ -26,6 +28,7 @@ from sidecar.wire.errorshapes import ollama_error
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.ollama_fields import CHAT_LINE, DONE_REASONS, GENERATE_LINE, LOADS, MESSAGE
 from sidecar.wire.ruling import Ruling, Shared
+from sidecar.wire.usage import ollama_tokens
 
 _PASS = Reading(Verdict.PASS)
 _DROP = Reading(Verdict.DROP)
@@ -61,6 +64,7 @@ class OllamaChat:
         self._keeps_unknown = policy.unknown_fields is UnknownFields.PASS
         shared = Shared(self._ruling)
         self.stats = shared.stats
+        self.progress = shared.progress
         self._choice = _WholeCalls(self._ruling, shared)
         self._latest: Record = {}
         """The latest line; one of our own repeats what it says of the model."""
@@ -83,6 +87,7 @@ class OllamaChat:
         self._latest = record
         unknown = self.stats.unknown_fields
         self._prune(record, self.table)
+        self._note(record)
         holder = self._holder(record)
         before = dict(holder)
         shown = self._as_chat(record, holder, "delta")
@@ -96,6 +101,7 @@ class OllamaChat:
             if fault is not None:
                 return Reading(Verdict.REWRITE, (*out, line(self._fail(fault))), last=True)
             out += self._lines([{"tool_calls": self._choice.moved.take()}])
+            self.progress.finish()
         if not changed and not out:
             return _PASS._replace(last=done)
         if done or not changed or self._says(holder):
@@ -106,6 +112,19 @@ class OllamaChat:
         """What is still to be said when upstream is done."""
         return [*self._rest(), line(self._fail(fault or UPSTREAM_CLOSED))]
 
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told, in the answer that has begun, of upstream's answer with an error
+        and this HTTP status instead."""
+        return [line(self._told({"error": error}, status))]
+
+    def carry(self, extra: Record) -> bytes:
+        """A line that says nothing, with these keys."""
+        return self._own_line({}, extra)
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        """A line that says ``text`` under this key of its message."""
+        return self._own_line({key: text})
+
     def read_document(self, document: Parsed) -> bytes | None:
         """Judge a whole answer: the document for the client, None if it is the same. Raises
         MalformedChunk."""
@@ -114,6 +133,7 @@ class OllamaChat:
             return self._told(record)
         unknown = self.stats.unknown_fields
         self._prune(record, self.table)
+        self._note(record)
         if "done" not in record:
             raise MalformedChunk("an answer is done")
         holder = self._holder(record)
@@ -203,12 +223,24 @@ class OllamaChat:
 
     def _lines(self, deltas: Iterable[Record]) -> list[bytes]:
         """Lines of our own, for those of the deltas that say anything here."""
-        model = {key: self._latest[key] for key in _REPEATED if key in self._latest}
         return [
-            line(dump(model | self._saying(delta) | {"done": False}, exact=True))
-            for delta in deltas
-            if any(map(delta.get, ("content", *_IN_BOTH)))
+            self._own_line(delta) for delta in deltas if any(map(delta.get, ("content", *_IN_BOTH)))
         ]
+
+    def _own_line(self, delta: Record, extra: Record | None = None) -> bytes:
+        envelope = {key: self._latest[key] for key in _REPEATED if key in self._latest}
+        if not self._latest:
+            at = datetime.fromtimestamp(self._ruling.at, UTC)
+            envelope = {"model": self._ruling.model, "created_at": at.isoformat()}
+        record = envelope | self._saying(delta) | {"done": False} | (extra or {})
+        return line(dump(record, exact=True))
+
+    def _note(self, record: Record) -> None:
+        """Note what a line, or a document, says of itself."""
+        if record.get("model"):
+            self.stats.model = record["model"]
+        if record.get("done") is True:
+            self.stats.tokens |= ollama_tokens(record)
 
     # The end.
 
@@ -220,12 +252,12 @@ class OllamaChat:
         self.stats.error = fault.code
         return dump(ollama_error(_BROKEN, {"message": fault.message}), exact=False)
 
-    def _told(self, record: Record) -> bytes:
+    def _told(self, record: Record, status: int | None = None) -> bytes:
         """What a client is told of an error that upstream reports."""
         self.stats.error = "upstream_error"
-        told, unknown = visible_error(record["error"], self._ruling)
+        told, unknown = visible_error(record["error"], self._ruling, status)
         self.stats.unknown_fields += unknown
-        return dump(ollama_error(_BROKEN, told), exact=True)
+        return dump(ollama_error(status or _BROKEN, told), exact=True)
 
     def _prune(self, record: Record, table: Table) -> None:
         self.stats.unknown_fields += prune(record, table, keep_unknown=self._keeps_unknown)
@@ -257,7 +289,7 @@ class _WholeCalls(Choice):
     """An answer as a chat's choice. Calls are moved out of its text into :attr:`moved`."""
 
     def __init__(self, ruling: Ruling, shared: Shared) -> None:
-        super().__init__(ruling, shared)
+        super().__init__(ruling, shared, shared.progress)
         self.moved = _MovedCalls()
         self.loads = False
         """The request only loads a model, or unloads it: no answer is missing."""

@@ -27,7 +27,7 @@ from sidecar.wire.responsestate import DROPPED, Judged, ResponseState, reasoning
 from sidecar.wire.responsetexts import ResponseTexts
 from sidecar.wire.responsewriter import Writer
 
-_REASONING = Channel.REASONING
+_REASONING, _TOOL_CALL = Channel.REASONING, Channel.TOOL_CALL
 
 _UNKNOWN = 2 * MAX_ITEMS
 """Stands for the index of an item that the client was not told of: more than any has."""
@@ -70,6 +70,8 @@ class ResponseItems:
             # It was announced before, or a text of it came first.
             return DROPPED
         item = self._new_item(inner, index)
+        if item.channel is _TOOL_CALL:
+            self._state.tell_call(item, inner)
         if item.hidden:
             left = self._emptied(item, inner)
             if left is None:
@@ -95,6 +97,7 @@ class ResponseItems:
         item = self._items.called(inner.get("id")) or self._items.at(index)
         if item is None:
             item = self._new_item(inner, index)
+        self._tell(item, inner)
         self._complete(item, inner)
         left, cleaned = self._left(item, inner)
         if left is None:
@@ -119,9 +122,15 @@ class ResponseItems:
         text = _delta_text(record.get("delta"))
         if channel is _REASONING and text:
             self._state.reason(text)
+        if kind in AUDIO_EVENTS:
+            self._state.progress.show()
+        elif channel is Channel.TOOL_RESULT:
+            self._state.progress.result(text)
         if item is None:
             self._state.visible |= kind in AUDIO_EVENTS
             return True, changed
+        if channel is _TOOL_CALL:
+            self._state.progress.call(item, None, text)
         item.counted |= bool(text)
         hidden = item.hidden or (channel is not item.channel and self._hides(channel))
         if hidden or (item.is_message and channel is not None):
@@ -136,6 +145,7 @@ class ResponseItems:
     def read_part(self, kind: str, record: Record, event: Parsed, changed: bool) -> Judged:
         """An event that announces, completes or annotates a part: of a message, or of reasoning
         that a server announces so."""
+        self._state.progress.cite(record.get("annotation"))
         if is_reasoning_part(record.get("part")):
             item = self._items.find(record)
             if item is None:
@@ -200,6 +210,14 @@ class ResponseItems:
             self._judge.hide(inner)
             item.counted = True
         return self._items.add(item, index)
+
+    def _tell(self, item: Item, inner: Record) -> None:
+        """A complete item, as a person is told of it."""
+        if item.channel is _TOOL_CALL:
+            self._state.tell_call(item, inner)
+            self._state.tell_results_within(inner)
+        elif item.channel is Channel.TOOL_RESULT:
+            self._state.tell_result(inner.get("output") or inner.get("result"))
 
     def _hides(self, channel: Channel | None) -> bool:
         return channel is not None and self._judge.hides_channel(channel)

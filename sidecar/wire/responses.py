@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.framing import NAMED_EVENTS
-from sidecar.core.jsontext import Parsed
+from sidecar.core.jsontext import Parsed, dump
 from sidecar.core.lane import Lane
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
@@ -45,6 +45,7 @@ class Responses:
     def __init__(self, ruling: Ruling) -> None:
         self._state = ResponseState(ruling)
         self.stats = self._state.stats
+        self.progress = self._state.progress
         self._items = Items()
         self._writer = Writer()
         self._texts = ResponseTexts(self._state, self._items, self._writer)
@@ -99,6 +100,23 @@ class Responses:
                 fault = ended.fault
             self._fail(fault or UPSTREAM_CLOSED)
         return list(self._writer.take())
+
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told, in the answer that has begun, of upstream's answer with an error
+        and this HTTP status instead."""
+        told = self._state.told(error, status)
+        code = told["code"] if isinstance(told["code"], str) else told["type"]
+        self._fail(Fault(code, told["message"]))
+        return list(self._writer.take())
+
+    def carry(self, extra: Record) -> bytes:
+        """A sign of life, as Azure sends it, with these keys. It has no number: a client that
+        resumes a stored stream counts only what was stored."""
+        return written(dump({"type": "keepalive"} | extra, exact=True), b"keepalive")
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        """Nothing: a text is an item, which would be part of the answer."""
+        return b""
 
     def _read(self, kind: str, record: Record, event: Parsed) -> Judged:
         """Judge an event, in place."""
@@ -157,6 +175,7 @@ class Responses:
                 raise Ended(UNREADABLE_CALL)
             if kind != "response.failed":
                 self._say_instead()
+                self.progress.finish()
         return True, self._wholes.judge_output(response) or changed
 
     def _say_instead(self) -> None:

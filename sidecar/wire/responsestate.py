@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.channel import Channel
+from sidecar.core.jsontext import dump
 from sidecar.core.policy import OnEmpty, StartsIn, UnknownFields
 from sidecar.core.stream import MalformedChunk
 from sidecar.wire.calls import CallFilter
@@ -13,10 +14,11 @@ from sidecar.wire.errors import NOTHING_VISIBLE, visible_error
 from sidecar.wire.fields import Record, Table, prune
 from sidecar.wire.items import ItemJudge
 from sidecar.wire.messageitem import Held, Part
-from sidecar.wire.responses_fields import RESPONSE
+from sidecar.wire.responses_fields import HOSTED_TOOLS, RESPONSE, RESULT_KEYS
 from sidecar.wire.responsewriter import Ended
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.texts import Texts
+from sidecar.wire.usage import openai_tokens
 
 MAX_HELD = 1_048_576
 """Bytes of all announcements of messages and parts that wait for visible text. One is of a few
@@ -33,14 +35,15 @@ class ResponseState:
     def __init__(self, ruling: Ruling) -> None:
         self.shared = Shared(ruling)
         self.stats = self.shared.stats
+        self.progress = self.shared.progress
         self.ruling = ruling
         self.keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self.judge = ItemJudge(ruling, self.stats)
         self.visible = False
         """Something was shown that is an answer without being text."""
         self._room = MAX_HELD
-        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, self.stats)
-        self._items = Texts(ruling, self.shared, calls)
+        calls = CallFilter(ruling.policy.tool_calls, ruling.declared, self.stats, self.progress)
+        self._items = Texts(ruling, self.shared, calls, self.progress)
         """Reads no text: it is told of reasoning in items."""
         self._texts = [self._items]
         self._parsed = False
@@ -109,6 +112,10 @@ class ResponseState:
     def clean_response(self, response: Record) -> bool:
         """Judge all of a response but its output, in place. Returns whether it was changed."""
         changed = self.prune(response, RESPONSE)
+        if response.get("model"):
+            self.stats.model = response["model"]
+        if response.get("usage"):
+            self.stats.tokens |= openai_tokens(response["usage"])
         error = response.get("error")
         if not error:
             return changed
@@ -118,10 +125,34 @@ class ResponseState:
         response["error"] = told
         return changed or told != error
 
-    def told(self, error: Any) -> Record:
-        """What a client is told of an error that upstream reports."""
+    def tell_call(self, key: object, item: Record) -> None:
+        """A call is announced, or complete, as ``item``; ``key`` stands for it."""
+        kind = str(item.get("type"))
+        name = item.get("name")
+        if not isinstance(name, str) or not name:
+            name = HOSTED_TOOLS.get(kind, (kind.removesuffix("_call"),))[0]
+        arguments = item.get("arguments") or item.get("input") or item.get("action")
+        self.progress.call(key, name, arguments or "")
+
+    def tell_result(self, value: Any) -> None:
+        """A tool has returned this, and it is complete."""
+        if value:
+            self.progress.result(value if isinstance(value, str) else _as_text(value))
+            self.progress.end_result()
+
+    def tell_results_within(self, item: Record) -> None:
+        """``item``, a call, is complete, and may have what the tool returned in it."""
+        for path in RESULT_KEYS.get(str(item.get("type")), ()):
+            value: Any = item
+            for key in path:
+                value = value.get(key) if isinstance(value, dict) else None
+            self.tell_result(value)
+
+    def told(self, error: Any, status: int | None = None) -> Record:
+        """What a client is told of an error that upstream reports, in the answer or with this HTTP
+        status instead of one."""
         self.stats.error = "upstream_error"
-        told, unknown = visible_error(error, self.ruling)
+        told, unknown = visible_error(error, self.ruling, status)
         self.stats.unknown_fields += unknown
         return told
 
@@ -130,6 +161,10 @@ class ResponseState:
         dropped = prune(record, table, keep_unknown=self.keeps_unknown)
         self.stats.unknown_fields += dropped
         return bool(dropped)
+
+
+def _as_text(value: Any) -> str:
+    return dump(value, exact=True).decode()
 
 
 def reasoning_of(item: Record) -> str:

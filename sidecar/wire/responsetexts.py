@@ -110,6 +110,7 @@ class ResponseTexts:
         part.opening = [self._state.hold(record, event.text, changed=changed or pruned)]
         if key is None:
             self._state.visible = True
+            self._state.progress.show()
             self._writer.show_part(item, part)
         return DROPPED
 

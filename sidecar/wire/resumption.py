@@ -7,11 +7,13 @@ from its beginning, judged as it was then, and what the client has is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sidecar.core.jsontext import Parsed, as_int, parse
 from sidecar.core.sse import Decoder
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import Fault, Reading
+from sidecar.wire.fields import Record
 from sidecar.wire.responses import Responses
 
 
@@ -21,6 +23,7 @@ class Resumed:
     def __init__(self, answer: Responses, after: int) -> None:
         self.framing = answer.framing
         self.stats = answer.stats
+        self.progress = answer.progress
         self._answer = answer
         self._after = after
 
@@ -42,6 +45,18 @@ class Resumed:
         new = list(self._new(events))
         # A stream that broke off this time has a lower number for that, but is no less broken.
         return new or events[-1:]
+
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told of upstream's answer with an error instead."""
+        return self._answer.refuse(error, status)
+
+    def carry(self, extra: Record) -> bytes:
+        """A sign of life."""
+        return self._answer.carry(extra)
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        """Nothing."""
+        return self._answer.carry_text(key, text)
 
     def _new(self, events: Iterable[bytes]) -> Iterable[bytes]:
         for written in events:

@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sidecar.core.policy import Policy
+from sidecar.core.progress import Progress
 from sidecar.core.stats import Stats
+from sidecar.core.status import NO_STATUSES, StatusPolicy
 from sidecar.core.vocabulary import Opening, Vocabulary
 from sidecar.wire.moved import call_ids
 from sidecar.wire.promotion import MAX_PROMOTED, Room
@@ -24,6 +26,9 @@ class Ruling(NamedTuple):
     are counted where nothing opened it. ``promoted``: bytes of hidden reasoning that may be kept
     for an answer of which nothing else is left. ``schemas`` are the declared tools' parameters, by
     the tools' names; they may be anything. ``seed`` keeps the ids of two answers' calls apart.
+    ``status`` says what a person is told meanwhile; ``model`` is what the request calls the model,
+    and ``at`` when it came, in seconds since 1970: what is sent before upstream has said anything
+    repeats them.
     """
 
     policy: Policy
@@ -35,6 +40,9 @@ class Ruling(NamedTuple):
     schemas: Mapping[str, object] = MappingProxyType({})
     seed: str = ""
     name: str = ""
+    status: StatusPolicy = NO_STATUSES
+    model: str = ""
+    at: float = 0.0
 
 
 class Shared:
@@ -42,6 +50,14 @@ class Shared:
 
     def __init__(self, ruling: Ruling) -> None:
         self.stats = Stats()
+        self.progress = Progress(
+            self.stats, ruling.status.texts.wanted, sources=ruling.status.sources
+        )
+        """That of the answer; of several choices it is the first one's."""
         self.room = Room(ruling.promoted)
         """For the reasoning that may have to be promoted."""
         self.call_ids = call_ids(ruling.seed)
+
+    def progress_of(self, choice: int) -> Progress:
+        """That of one choice, of which nobody is told unless it is the first."""
+        return Progress(self.stats, muted=True) if choice else self.progress

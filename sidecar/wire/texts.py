@@ -13,15 +13,19 @@ from typing import NamedTuple
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
+from sidecar.core.progress import Phase, Progress
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
 from sidecar.wire.moved import MovedCalls
 from sidecar.wire.promotion import Promotion, Room
 from sidecar.wire.ruling import Ruling, Shared
+from sidecar.wire.textcalls import CallsInText
 
 # An attribute of an enumeration costs as much as a search; these are asked for with every event.
 _CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
 _MARKUP, _SEPARATOR = Channel.MARKUP, Channel.SEPARATOR
+_TOOL_CALL, _TOOL_RESULT = Channel.TOOL_CALL, Channel.TOOL_RESULT
+_ANSWERING = Phase.ANSWERING
 
 _NO_CLOSERS: frozenset[str] = frozenset()
 
@@ -42,9 +46,12 @@ class Turn(NamedTuple):
 
 
 class Texts:
-    """The texts of one choice. ``calls`` are those that came in fields."""
+    """The texts of one choice. ``calls`` are those that came in fields; ``progress`` is told what
+    comes."""
 
-    def __init__(self, ruling: Ruling, shared: Shared, calls: CallFilter) -> None:
+    def __init__(
+        self, ruling: Ruling, shared: Shared, calls: CallFilter, progress: Progress
+    ) -> None:
         self.hid = False
         """Something of the choice was hidden, in a text or in a field."""
         self.hid_calls = False
@@ -55,9 +62,11 @@ class Texts:
         self._stats = shared.stats
         self._moves_reasoning = ruling.policy.reasoning is Reasoning.MOVE
         self._reasoning_has_field = False
-        self._calls: MovedCalls | None = None
+        self._progress = progress
+        self._moved: MovedCalls | None = None
         if ruling.policy.tool_calls is ToolCalls.MOVE:
-            self._calls = MovedCalls(calls, ruling.schemas, shared.call_ids)
+            self._moved = MovedCalls(progress, ruling.schemas, calls, shared.call_ids)
+        self._calls = self._moved or CallsInText(progress, ruling.schemas)
         promotes = ruling.policy.on_empty is OnEmpty.PROMOTE
         self._promotion = Promotion(shared.room if promotes else Room(0))
         self._start = ruling.start
@@ -71,7 +80,7 @@ class Texts:
     @property
     def unreadable(self) -> bool:
         """Whether a call that was to be moved is not as its family writes one."""
-        return self._calls is not None and self._calls.unreadable
+        return self._moved is not None and self._moved.unreadable
 
     def start_message(self) -> None:
         """The texts of another message follow."""
@@ -88,57 +97,54 @@ class Texts:
         nothing happened."""
         if not self._lane.passes(text):
             return False
-        if not self.visible:
+        if self._progress.phase is not _ANSWERING:
             self.show(text)
         return True
 
     def feed(self, text: str) -> Said:
         """More of the content."""
         self._fed = True
-        segments = self._lane.feed(text)
-        if self._calls is not None:
-            self._calls.read(segments, self._lane)
-        return self._judge(segments)
+        said = self._judge(self._lane.feed(text), self._calls)
+        self._calls.settle(self._lane)
+        return said
 
     def finish(self, *, cut_off: bool) -> Said:
         """What was held of the content, which has ended; ``cut_off``: before the model ended it."""
-        segments = self._lane.finish()
-        if self._calls is not None:
-            self._calls.finish(segments, self._lane, cut_off=cut_off)
-        return self._judge(segments)
+        said = self._judge(self._lane.finish(), self._calls)
+        self._calls.settle(self._lane)
+        self._calls.finish(cut_off=cut_off)
+        return said
 
     def feed_in_turn(self, text: str) -> list[Turn]:
         """More of the content, stretch by stretch, for a client that is told of their order."""
         self._fed = True
         turns = self._turns(self._lane.feed(text))
-        if self._calls is not None:
-            self._calls.read((), self._lane)
         return [*turns, *self._turn_of_calls()]
 
     def finish_in_turn(self, *, cut_off: bool) -> list[Turn]:
         """Likewise, what was held; see :meth:`finish`."""
         turns = self._turns(self._lane.finish())
-        if self._calls is not None:
-            self._calls.finish((), self._lane, cut_off=cut_off)
+        self._calls.finish(cut_off=cut_off)
         return [*turns, *self._turn_of_calls()]
 
     def feed_refusal(self, text: str) -> Said:
         """More of the refusal."""
-        return self._judge(self._refusal.feed(text))
+        return self._judge(self._refusal.feed(text), None)
 
     def finish_refusal(self) -> Said:
         """What was held of the refusal, which is complete."""
-        return self._judge(self._refusal.finish())
+        return self._judge(self._refusal.finish(), None)
 
     def take_calls(self, *, whole: bool) -> list[Record]:
         """The calls that were moved out of the text since the last time: deltas, or, if ``whole``,
         complete ones."""
-        return [] if self._calls is None else self._calls.take(whole=whole)
+        return [] if self._moved is None else self._moved.take_deltas(whole=whole)
 
     def hides_reasoning(self, text: str) -> bool:
         """Whether reasoning that came in a place of its own is hidden; ``text`` is what it says."""
         if text and not self._reasoning_has_field:
             self._find_reasoning_parsed()
+        self._progress.think(text)
         if self._ruling.policy.reasoning is not Reasoning.DROP:
             return False
         self.hid = True
@@ -148,9 +154,9 @@ class Texts:
 
     def show(self, text: str) -> None:
         """``text`` is sent to the client."""
-        if text and not self.visible:
-            self._stats.visible_seen = True
-            self.visible = bool(text.strip())
+        if text and not text.isspace():
+            self.visible = True
+            self._progress.answer(text)
 
     def take_promoted(self) -> str:
         """The reasoning that was hidden, to be sent because nothing else was."""
@@ -160,7 +166,6 @@ class Texts:
         """Upstream takes the reasoning out of the text itself, so nothing is assumed of the text,
         unless the rule says so."""
         self._reasoning_has_field = True
-        self._stats.reasoning_seen = True
         self._closers = _NO_CLOSERS
         if self._ruling.policy.starts_in is StartsIn.AUTO:
             self._start = None
@@ -168,46 +173,55 @@ class Texts:
                 self._lane = Lane(self._ruling.vocabulary, self._ruling.declared)
 
     def _turns(self, segments: list[Segment]) -> list[Turn]:
-        if self._calls is None and not self._moves_reasoning:
-            return [Turn(*self._judge(segments), [])] if segments else []
+        if self._moved is None and not self._moves_reasoning:
+            turns = [Turn(*self._judge(segments, self._calls), [])] if segments else []
+            self._calls.settle(self._lane)
+            return turns
         turns = []
-        for _, group in groupby(segments, attrgetter("call")):
-            stretch = list(group)
-            if self._calls is not None:
-                self._calls.read(stretch, self._lane)
-            turns += [Turn(*self._judge([segment]), []) for segment in stretch]
+        for _, stretch in groupby(segments, attrgetter("call")):
+            turns += [Turn(*self._judge([segment], self._calls), []) for segment in stretch]
+            self._calls.settle(self._lane)
             turns += self._turn_of_calls()
+        self._calls.settle(self._lane)
         return turns
 
     def _turn_of_calls(self) -> list[Turn]:
         calls = self.take_calls(whole=False)
         return [Turn("", "", calls)] if calls else []
 
-    def _judge(self, segments: list[Segment]) -> Said:
-        if len(segments) == 1 and segments[0].channel is _CONTENT:
+    def _judge(self, segments: list[Segment], calls: CallsInText | None) -> Said:
+        """``calls`` reads those in the text, None if nobody does."""
+        if len(segments) == 1 and segments[0].channel is _CONTENT and not self._calls.open:
             text = segments[0].text
             self.show(text)
             return Said(text, "")
         visible, moved = [], []
         for segment in segments:
+            if calls is not None:
+                calls.take(segment, self._lane)
             if segment.channel is _CONTENT:
                 visible.append(segment.text)
+                self.show(segment.text)
                 continue
             self._hide(segment)
-            if segment.channel is _REASONING and not self._reasoning_has_field:
-                self._promotion.keep(segment.text)
-                if self._moves_reasoning:
-                    moved.append(segment.text)
-        text = "".join(visible)
-        self.show(text)
-        return Said(text, "".join(moved))
+            if segment.channel is _REASONING:
+                self._progress.think(segment.text)
+                if not self._reasoning_has_field:
+                    self._promotion.keep(segment.text)
+                    if self._moves_reasoning:
+                        moved.append(segment.text)
+        return Said("".join(visible), "".join(moved))
 
     def _hide(self, segment: Segment) -> None:
         self.hid = True
         self._stats.hide(segment)
         # What may be moved is not hidden from whoever runs the tools.
-        if segment.channel is Channel.TOOL_CALL and self._calls is None:
+        if segment.channel is _TOOL_CALL and self._moved is None:
             self.hid_calls = True
+        elif segment.channel is _TOOL_RESULT:
+            self._progress.result(segment.text)
+        elif segment.channel is _MARKUP:
+            self._progress.end_result()
         if self._closers:
             self._note_orphan(segment)
 

@@ -34,6 +34,7 @@ class Recording:
     finish: dict[int, str]
     ends: str
     formats: tuple[str, ...]
+    phases: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -78,6 +79,7 @@ def recordings() -> Iterator[Recording]:
         said: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         said["declares"] = tuple(said["declares"])
         said["formats"] = tuple(said["formats"])
+        said["phases"] = tuple(said["phases"])
         yield Recording(path=path.with_suffix(".sse"), **said)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.core.channel import Channel
 from sidecar.core.policy import Policy, ToolCalls
+from sidecar.core.progress import Progress
 from sidecar.core.stats import Stats
 from sidecar.core.stream import StreamFilter
 from sidecar.wire.calls import MAX_UNNAMED, CallFilter
@@ -300,7 +301,7 @@ def test_nameless_calls_of_a_document_are_hidden() -> None:
 
 
 def test_the_same_list_comes_back_where_every_delta_stays() -> None:
-    calls_ = CallFilter(ToolCalls.DECLARED, {"book"}, Stats())
+    calls_ = CallFilter(ToolCalls.DECLARED, {"book"}, Stats(), Progress(Stats()))
     deltas = [call("book", id="a")]
     assert calls_.filter(deltas) is deltas
     later = [call(None, "{}")]
@@ -309,7 +310,7 @@ def test_the_same_list_comes_back_where_every_delta_stays() -> None:
 
 
 def test_what_waits_for_a_name_comes_back_in_order_once_it_is_there() -> None:
-    calls_ = CallFilter(ToolCalls.DECLARED, {"book"}, Stats())
+    calls_ = CallFilter(ToolCalls.DECLARED, {"book"}, Stats(), Progress(Stats()))
     assert calls_.filter([call(None, "1", id="a")]) == []
     assert calls_.filter([call(None, "2")]) == []
     last = call("book", "3")

@@ -13,6 +13,7 @@ import pytest
 from sidecar.core.framing import Framing
 from sidecar.core.jsontext import Parsed, parse
 from sidecar.core.lane import Lane
+from sidecar.core.progress import Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import Fault, Reading
@@ -52,6 +53,23 @@ class Like:
     @property
     def lanes(self) -> Mapping[Any, Lane]:
         return self.answer.lanes
+
+    @property
+    def progress(self) -> Progress:
+        return self.answer.progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        raise NotImplementedError
+
+    def carry(self, extra: dict[str, object]) -> bytes:
+        return self.answer.carry(extra)
+
+    def carry_text(self, key: str, text: str) -> bytes:
+        return self.answer.carry_text(key, text)
+
+    def refuse(self, error: Any, status: int) -> list[bytes]:
+        return self.answer.refuse(error, status)
 
     def repeat(self, data: bytes) -> Reading | None:
         return None
