@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from sidecar.core.progress import Phase, Step
 from sidecar.core.stats import Stats
-from sidecar.core.status import NO_STATUSES, Statuses
-from sidecar.dialects import DIALECTS, Form
+from sidecar.core.status import NO_STATUSES, Form, Statuses
+from sidecar.dialects import DIALECTS
 
 
 class _Nothing:

@@ -62,8 +62,8 @@ class Lane:
         """The number of the call that the lane is in, 0 if in none."""
         self._calls = 0
         self._openers: dict[int, str] = {}
-        """By their numbers, the open markers of the calls in the last text fed, and of those that are
-        withheld."""
+        """By their numbers, the open markers of the calls in the last text fed, and of those that
+        are withheld."""
         self._plain_stops: re.Pattern[str] | None = None
         """What a text must not have to be visible as it is; None if it must be read anyway."""
         self._out: list[Segment] = []

@@ -63,10 +63,11 @@ def expected(case: Case) -> list[object]:
 def check(case: Case, pieces: Sequence[str]) -> None:
     steps = steps_of(case.chat(), [stream(pieces)])
     example = case.example
+    phases = [step.phase for step in steps]
     if not example.tool_call.strip():
         # A call without arguments is told if its markers say its name.
-        steps = [step for step in steps if step.phase is not Phase.CALLING_TOOL]
-    assert without_repeats(step.phase for step in steps) == expected(case)
+        phases = [phase for phase in phases if phase is not Phase.CALLING_TOOL]
+    assert without_repeats(phases) == expected(case)
     tools = [step.tool for step in steps if step.phase is Phase.CALLING_TOOL]
     if example.tools:
         assert without_repeats(tools) == without_repeats(example.tools)
