@@ -46,9 +46,9 @@ class StatusText:
                 "expected {tool} or {args.NAME} in braces, and no other braces in the text"
             )
         self._parts = _PLACEHOLDER.split(text)
-        names = self._parts[1::2]
+        self.placeholders = frozenset(self._parts[1::2])
         self.arguments = frozenset(
-            name.removeprefix("args.") for name in names if name.startswith("args.")
+            name.removeprefix("args.") for name in self.placeholders if name.startswith("args.")
         )
 
     def __eq__(self, other: object) -> bool:

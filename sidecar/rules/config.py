@@ -7,7 +7,7 @@ a rule is carried out; whether one is about a request is :mod:`sidecar.rules.mat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -36,6 +36,8 @@ from sidecar.rules import strictyaml
 from sidecar.rules.catalogue import format_ids
 from sidecar.rules.configvalues import (
     DEFAULT_FORMATS,
+    MAX_MODELS,
+    AccessLog,
     Address,
     AddressText,
     ApiKey,
@@ -50,6 +52,7 @@ from sidecar.rules.configvalues import (
     HeaderName,
     Headers,
     MatchedPath,
+    ModelName,
     ReasoningFields,
     RuleName,
     Size,
@@ -57,6 +60,13 @@ from sidecar.rules.configvalues import (
 )
 from sidecar.rules.environment import expand
 from sidecar.rules.match import Match, Tools
+from sidecar.rules.statussection import (
+    DEFAULT_STATUS,
+    STATUS_OF_TOOLS,
+    StatusSection,
+    StatusSpec,
+    status_spec,
+)
 from sidecar.rules.strictyaml import Document
 from sidecar.rules.validation import Given, Section, validate
 
@@ -98,6 +108,7 @@ class RuleSpec:
     match: Match
     formats: tuple[str, ...]
     policy: Policy
+    status: StatusSpec = DEFAULT_STATUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,8 @@ class Config:
     upstream: Upstream
     limits: Limits
     formats: Path | None
+    access_log: AccessLog
+    models: tuple[str, ...]
     rules: tuple[RuleSpec, ...]
     paths: tuple[str, ...]
     response_headers: tuple[str, ...]
@@ -124,6 +137,7 @@ BUILT_IN_RULES: Final = (
         match=Match(tools=Tools.DECLARED),
         formats=DEFAULT_FORMATS,
         policy=Policy(reasoning=Reasoning.MOVE, tool_calls=ToolCalls.DECLARED),
+        status=STATUS_OF_TOOLS,
     ),
     RuleSpec(name="default", match=Match(), formats=DEFAULT_FORMATS, policy=Policy()),
 )
@@ -274,6 +288,12 @@ class RuleSection(Section):
         default=_POLICY.mode, description="observe: change nothing, count what would be"
     )
 
+    status: Annotated[StatusSection | None, Given] = Field(
+        default=None,
+        description="what a person is told meanwhile: the keys of 'status' at the top, which these "
+        "override",
+    )
+
     @property
     def policy(self) -> Policy:
         """What becomes of each channel."""
@@ -301,6 +321,18 @@ class ConfigSection(Section):
         default=None,
         description="a folder of format files of your own, as seen from this file; they are added "
         "to those that ship with the sidecar, and one of the same id takes its place",
+    )
+    status: StatusSection = Field(
+        default_factory=StatusSection,
+        description="what a person is told while nothing of the answer can be shown, for all rules",
+    )
+    access_log: AccessLog = Field(
+        default=AccessLog.JSON, description="how the line of a request is written, on stdout"
+    )
+    models: tuple[ModelName, ...] = Field(
+        default=(),
+        max_length=MAX_MODELS,
+        description="models that metrics call by their names, besides those that upstream lists",
     )
     rules: tuple[RuleSection, ...] = Field(
         default=(),
@@ -378,18 +410,26 @@ def _same_address(document: Document) -> Iterator[Mistake]:
 
 
 def _config(section: ConfigSection) -> Config:
-    rules = tuple(_rule(index, rule) for index, rule in enumerate(section.rules))
+    rules = tuple(_rule(index, rule, section.status) for index, rule in enumerate(section.rules))
     return Config(
         listen=section.listen,
         admin=section.admin,
         upstream=_upstream(section.upstream),
         limits=_limits(section.limits),
         formats=section.formats,
-        rules=rules if "rules" in section.model_fields_set else BUILT_IN_RULES,
+        access_log=section.access_log,
+        models=section.models,
+        rules=rules if "rules" in section.model_fields_set else _built_in(section.status),
         paths=section.paths,
         response_headers=section.response_headers,
         websocket=section.websocket,
     )
+
+
+def _built_in(status: StatusSection) -> tuple[RuleSpec, ...]:
+    """The built-in rules, of which the one for people is as the file wishes it."""
+    of_tools, default = BUILT_IN_RULES
+    return of_tools, replace(default, status=status_spec(status))
 
 
 def _limits(section: LimitsSection) -> Limits:
@@ -405,11 +445,12 @@ def _upstream(section: UpstreamSection) -> Upstream:
     )
 
 
-def _rule(index: int, section: RuleSection) -> RuleSpec:
+def _rule(index: int, section: RuleSection, status: StatusSection) -> RuleSpec:
     match = section.match
     return RuleSpec(
         name=section.name or _default_name(index),
         match=Match(match.model, match.path, tuple(match.headers.items()), match.tools),
         formats=section.formats,
         policy=section.policy,
+        status=status_spec(status, section.status),
     )

@@ -50,6 +50,17 @@ class WebSockets(StrEnum):
     """It goes to upstream, and nothing that it carries is filtered."""
 
 
+class AccessLog(StrEnum):
+    """How the line is written that tells of a request when it has ended."""
+
+    JSON = "json"
+    LOGFMT = "logfmt"
+    OFF = "off"
+
+
+MAX_MODELS: Final = 64
+"""Models that metrics tell apart: each has about a hundred time series on each route."""
+
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)?")
@@ -57,6 +68,8 @@ _BYTES: Final = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # The token of RFC 9110, section 5.6.2.
+MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
+"""What can be nothing but a model's name, in a label and in a log."""
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -81,7 +94,8 @@ def _is_host(host: str) -> bool:
     return host.endswith("]")
 
 
-def _duration(value: object) -> float:
+def duration(value: object) -> float:
+    """The seconds of a text such as ``300ms``. Raises :class:`ValueError`."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if seconds <= 0:
@@ -149,6 +163,12 @@ def _rule_name(name: str) -> str:
         raise ValueError(
             "expected up to 63 lower-case letters, digits and hyphens, no hyphen first"
         )
+    return name
+
+
+def _model_name(name: str) -> str:
+    if not MODEL_NAME.fullmatch(name):
+        raise ValueError("expected a model's name, of letters, digits and . _ : / @ -")
     return name
 
 
@@ -225,7 +245,7 @@ def _written(pattern: re.Pattern[str], *examples: str) -> WithJsonSchema:
 
 AddressText: TypeAlias = Annotated[Address, BeforeValidator(parse_address, str)]
 Duration: TypeAlias = Annotated[
-    float, BeforeValidator(_duration), _written(_DURATION, "300ms", "5s", "2m", "1h")
+    float, BeforeValidator(duration), _written(_DURATION, "300ms", "5s", "2m", "1h")
 ]
 _SizeText: TypeAlias = Annotated[str, _written(_SIZE, "8KiB", "32MiB", "1GiB")]
 Size: TypeAlias = Annotated[int, BeforeValidator(_size, PositiveInt | _SizeText)]
@@ -246,4 +266,5 @@ FormatName: TypeAlias = Annotated[str, AfterValidator(_known_format)]
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base_url)]
 ApiKey: TypeAlias = Annotated[str, AfterValidator(_api_key)]
 Headers: TypeAlias = Annotated[dict[str, Glob], AfterValidator(_headers)]
+ModelName: TypeAlias = Annotated[str, AfterValidator(_model_name)]
 RuleName: TypeAlias = Annotated[str, AfterValidator(_rule_name)]

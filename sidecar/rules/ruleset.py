@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.core.format import Format
 from sidecar.core.policy import Mode, Policy, Reasoning, StartsIn
+from sidecar.core.status import NO_STATUSES, StatusPolicy
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec
@@ -16,6 +17,7 @@ from sidecar.rules.start import (
     closers_of_reasoning,
     prompt_opens_reasoning,
 )
+from sidecar.rules.statussection import StatusSpec
 from sidecar.wire.promotion import MAX_PROMOTED
 from sidecar.wire.ruling import Ruling
 
@@ -35,6 +37,7 @@ class Rule:
     """What closes reasoning and is nothing else."""
     promoted: int
     """Bytes of hidden reasoning that may be kept for an answer of which nothing is left."""
+    status: StatusSpec
 
     @property
     def observes(self) -> bool:
@@ -49,11 +52,14 @@ class Rule:
         thinking_off: bool = False,
         raw_prompt: str | None = None,
         seed: str = "",
+        status: StatusPolicy = NO_STATUSES,
+        at: float = 0.0,
     ) -> Ruling:
         """What it means for a request to ``model`` that declares these tools, given as JSON schemas
         of their parameters by name. ``seed`` becomes part of the ids of moved calls.
         ``raw_prompt`` is the prompt of a completion: no template adds to it, so that it alone says
-        where the answer begins.
+        where the answer begins. ``status`` is what a person is told meanwhile, and ``at`` when the
+        request came, in seconds since 1970.
         """
         policy, vocabulary = self.policy, self.vocabulary
         if policy.reasoning is Reasoning.KEEP:
@@ -78,6 +84,9 @@ class Rule:
             tools,
             seed,
             self.name,
+            status,
+            model,
+            at,
         )
 
 
@@ -128,4 +137,5 @@ def _rule(spec: RuleSpec, formats: Sequence[Format], promoted: int) -> Rule:
         tuple(glob for format_ in formats for glob in format_.opened_by_prompt),
         closers_of_reasoning(formats),
         promoted,
+        spec.status,
     )

@@ -16,6 +16,7 @@ from sidecar.rules.catalogue import format_ids, shipped_folder, shipped_names
 from sidecar.rules.config import ConfigSection
 from sidecar.rules.configvalues import Address, EmptyAnswer
 from sidecar.rules.formatfile import INTERRUPTIBLE, FormatSection
+from sidecar.rules.statussection import Heartbeat
 from sidecar.rules.validation import Given, NotEmpty, Section
 
 _Schema: TypeAlias = dict[str, Any]
@@ -83,6 +84,8 @@ def _as_written(default: object) -> object:
     """A default as it would stand in the file; None if that is not worth showing."""
     if isinstance(default, EmptyAnswer):
         return default.wish.value
+    if isinstance(default, Heartbeat):
+        return f"{default.every:g}s"
     if isinstance(default, tuple):
         return list(default) or None
     if isinstance(default, Address | str):

@@ -24,7 +24,7 @@ from sidecar.rules.config import (
     built_in_config,
     load_config,
 )
-from sidecar.rules.configvalues import Address, WebSockets, parse_address
+from sidecar.rules.configvalues import AccessLog, Address, WebSockets, parse_address
 from sidecar.rules.match import Match, Tools
 
 FORMATS = ("think", "harmony_analysis", "all", "reasoning", "tools")
@@ -62,6 +62,8 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         upstream=Upstream("http://127.0.0.1:8000/v1", None, Timeouts(5.0, 300.0, 300.0)),
         limits=Limits(32 * 1024 * 1024, event=8 * 1024 * 1024, promoted=64 * 1024),
         formats=None,
+        access_log=AccessLog.JSON,
+        models=(),
         rules=BUILT_IN_RULES,
         paths=(),
         response_headers=(),
@@ -192,7 +194,8 @@ DURATION = "expected a duration with its unit, such as 300ms, 5s, 2m or 1h"
 SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = (
-    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'rules', 'paths', "
+    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'status', 'access_log', "
+    "'models', 'rules', 'paths', "
     "'response_headers' or 'websocket'"
 )
 FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"
@@ -201,7 +204,8 @@ TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
     "'name', 'match', 'formats', 'reasoning', 'reasoning_fields', 'tool_calls', 'tool_results', "
     "'starts_in', 'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields', "
-    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes' or 'mode'"
+    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes', 'mode' or "
+    "'status'"
 )
 
 
