@@ -1,38 +1,76 @@
 """What Prometheus scrapes. The only importer of its client.
 
-No label holds text that a client chose: routes, outcomes and channels are fixed lists, rules and
-formats come from the configuration.
+No label holds text that a client chose: routes, outcomes, channels and phases are fixed lists,
+rules and formats come from the configuration, and models from it or from upstream's own list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     disable_created_metrics,
-    generate_latest,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from sidecar.core.stats import Stats
+from sidecar.tally import Series, Tally
 
-# The steps of the model servers' own histograms of time to first token, so that they compare.
-_SECONDS = (
+# The steps of the model servers' own histograms, so that they compare.
+_FIRST: Final = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1, 2.5, 5, 7.5, 10, 20, 40, 80, 160),
 )
+_BETWEEN: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30)
+_WHOLE: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+_ADDED: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01)
+
 NO_RULE = "none"
+NO_MODEL = "none"
+
+
+class Labels(NamedTuple):
+    """Those of one request."""
+
+    route: str
+    rule: str
+    model: str
+
+
+class Pace(NamedTuple):
+    """The histograms that every event of a stream is observed in: seconds between two reads from
+    upstream, between two writes to the client, from a read to its write, and that text was held."""
+
+    upstream: Series
+    client: Series
+    added: Series
+    held: Series
+
+
+_TIMES: Final = {
+    "upstream_headers": "to the head of upstream's answer.",
+    "first_upstream_event": "to the first event of upstream's that said anything.",
+    "first_reasoning": "to the first reasoning that upstream sent.",
+    "first_tool_call": "to the first tool call whose tool was known.",
+    "first_visible_token": "to the first text of the answer that the client could show.",
+    "first_visible_byte": "to the first thing that a person could see, a status or text.",
+}
+"""The clocks that start with the request."""
 
 
 class Metrics:
     """The metrics of one sidecar, in a registry of their own."""
-
-    content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -40,80 +78,110 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._requests = Counter(
-            "sidecar_requests_total",
-            "Requests that have ended.",
-            ("route", "rule", "outcome"),
-            registry=self.registry,
+        by_request = Labels._fields
+        self._requests = self._counter(
+            "requests", "Requests that have ended.", *by_request, "outcome"
         )
         self.streams_in_flight = Gauge(
             "sidecar_streams_in_flight",
             "Event streams that are being relayed.",
             registry=self.registry,
         )
-        self._first_byte = self._time(
-            "sidecar_time_to_first_upstream_byte_seconds",
-            "From the request to the first byte of upstream's answer.",
+        self._times = {
+            what: Histogram(
+                f"sidecar_time_to_{what}_seconds",
+                f"From the request {rest}",
+                by_request,
+                buckets=_FIRST,
+                registry=self.registry,
+            )
+            for what, rest in _TIMES.items()
+        }
+        self._duration = Histogram(
+            "sidecar_stream_duration_seconds",
+            "From the request to the end of its event stream.",
+            (*by_request, "outcome"),
+            buckets=_WHOLE,
+            registry=self.registry,
         )
-        self._first_reasoning = self._time(
-            "sidecar_time_to_first_reasoning_seconds",
-            "From the request to the first reasoning that upstream sent.",
+        self._upstream = self._tally(
+            "upstream_inter_token_latency", "Between two reads from upstream.", _BETWEEN
         )
-        self._first_visible = self._time(
-            "sidecar_time_to_first_visible_token_seconds",
-            "From the request to the first text that the client could show.",
+        self._client = self._tally(
+            "inter_token_latency", "Between two writes of an answer to the client.", _BETWEEN
         )
-        self._hidden = Counter(
-            "sidecar_hidden_characters_total",
+        self._added = self._tally(
+            "added_latency", "From a read from upstream to the write of what it became.", _ADDED
+        )
+        self._held = self._tally(
+            "held_back", "That text was held back until it was certain to be visible.", _BETWEEN
+        )
+        self._tokens = self._counter(
+            "tokens", "Tokens, as upstream counts them.", *by_request, "type"
+        )
+        self._hidden = self._counter(
+            "hidden_characters",
             "Characters hidden, or in observe mode those that would be.",
-            ("rule", "channel", "format"),
-            registry=self.registry,
+            "rule",
+            "channel",
+            "format",
         )
-        self._unknown = Counter(
-            "sidecar_unknown_fields_total",
-            "JSON keys and values dropped because no table knows them.",
-            ("rule",),
-            registry=self.registry,
+        self._unknown = self._counter(
+            "unknown_fields", "JSON keys and values dropped because no table knows them.", "rule"
         )
-        self._orphans = Counter(
-            "sidecar_orphan_close_markers_total",
+        self._orphans = self._counter(
+            "orphan_close_markers",
             "Markers that closed reasoning which nothing had opened.",
-            ("rule", "format"),
-            registry=self.registry,
+            "rule",
+            "format",
         )
-        self._empty = Counter(
-            "sidecar_empty_answers_total",
+        self._empty = self._counter(
+            "empty_answers",
             "Choices of which nothing visible was left, by what was done about it.",
-            ("rule", "action"),
-            registry=self.registry,
+            "rule",
+            "action",
         )
-
-        self._unreadable = Counter(
-            "sidecar_unreadable_answers_total",
+        self._unreadable = self._counter(
+            "unreadable_answers",
             "Answers that no wire format can read, by why and by what was done about them.",
-            ("route", "rule", "reason", "action"),
-            registry=self.registry,
+            "route",
+            "rule",
+            "reason",
+            "action",
+        )
+        self._statuses = self._counter(
+            "statuses", "Statuses that were written.", "route", "rule", "phase"
+        )
+        self._heartbeats = self._counter(
+            "heartbeats", "Signs of life that were written.", "route", "rule"
+        )
+        self._early = self._counter(
+            "early_commits", "Answers that were begun before upstream's.", "route", "rule"
         )
 
-    def render(self) -> bytes:
-        """The exposition text."""
-        return generate_latest(self.registry)
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The exposition in the format that ``accept`` asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
-    def first_byte(self, route: str, rule: str, seconds: float) -> None:
-        """Upstream's answer has begun."""
-        self._first_byte.labels(route, rule).observe(seconds)
+    def first(self, what: str, labels: Labels, seconds: float, trace: str | None) -> None:
+        """One of the clocks has stopped; ``trace`` is the id of the request's trace, if it has
+        one."""
+        exemplar = None if trace is None else {"trace_id": trace}
+        self._times[what].labels(*labels).observe(seconds, exemplar)
 
-    def first_reasoning(self, route: str, rule: str, seconds: float) -> None:
-        """The first reasoning has come."""
-        self._first_reasoning.labels(route, rule).observe(seconds)
+    def pace(self, labels: Labels) -> Pace:
+        """What the events of a stream are observed in."""
+        every = (self._upstream, self._client, self._added, self._held)
+        return Pace(*(tally.of(*labels) for tally in every))
 
-    def first_visible(self, route: str, rule: str, seconds: float) -> None:
-        """The first visible text has been sent."""
-        self._first_visible.labels(route, rule).observe(seconds)
-
-    def ended(self, route: str, rule: str, outcome: str) -> None:
+    def ended(self, labels: Labels, outcome: str) -> None:
         """A request is over."""
-        self._requests.labels(route, rule, outcome).inc()
+        self._requests.labels(*labels, outcome).inc()
+
+    def streamed(self, labels: Labels, outcome: str, seconds: float) -> None:
+        """An event stream is over."""
+        self._duration.labels(*labels, outcome).observe(seconds)
 
     def answered(self, rule: str, stats: Stats) -> None:
         """A filtered answer is over."""
@@ -126,9 +194,50 @@ class Metrics:
         for action, choices in stats.empty_answers.items():
             self._empty.labels(rule, action.value).inc(choices)
 
+    def used(self, labels: Labels, tokens: Iterable[tuple[str, int]]) -> None:
+        """Tokens, by their type."""
+        for kind, number in tokens:
+            self._tokens.labels(*labels, kind).inc(number)
+
+    def told(self, labels: Labels, stats: Stats, heartbeats: int, *, early: bool) -> None:
+        """What was said besides the answer."""
+        for phase, number in stats.statuses.items():
+            self._statuses.labels(labels.route, labels.rule, phase).inc(number)
+        if heartbeats:
+            self._heartbeats.labels(labels.route, labels.rule).inc(heartbeats)
+        if early:
+            self._early.labels(labels.route, labels.rule).inc()
+
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""
         self._unreadable.labels(route, rule, reason, action).inc()
 
-    def _time(self, name: str, help_: str) -> Histogram:
-        return Histogram(name, help_, ("route", "rule"), buckets=_SECONDS, registry=self.registry)
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry)
+
+    def _tally(self, name: str, help_: str, bounds: Iterable[float]) -> Tally:
+        tally = Tally(tuple(bounds))
+        self.registry.register(_Tallied(f"sidecar_{name}_seconds", help_, tally))
+        return tally
+
+
+class _Tallied(Collector):
+    """A tally, as the client library reads it."""
+
+    def __init__(self, name: str, help_: str, tally: Tally) -> None:
+        self._name = name
+        self._help = help_
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        """The one histogram."""
+        family = HistogramMetricFamily(self._name, self._help, labels=Labels._fields)
+        bounds = [*map(floatToGoString, self._tally.bounds), "+Inf"]
+        # A copy: this runs beside the event loop, which adds to it.
+        for labels, series in list(self._tally.series.items()):
+            buckets, below = [], 0
+            for bound, count in zip(bounds, tuple(series.counts), strict=True):
+                below += count
+                buckets.append((bound, float(below)))
+            family.add_metric(labels, buckets, series.total)
+        yield family

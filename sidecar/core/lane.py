@@ -96,6 +96,11 @@ class Lane:
         return (self._seam.held + withheld + self._held)[self._given :]
 
     @property
+    def hesitates(self) -> bool:
+        """Whether text is held that may be visible."""
+        return bool(self._held or self._seam.held) and self._place.where.region is None
+
+    @property
     def call(self) -> int:
         """The number of the call that the text so far ends in, 0 if in none."""
         return self._call

@@ -7,11 +7,12 @@ before the event that changed it (:meth:`StreamFilter.feed`), or is asked for wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.core.framing import Framing
 from sidecar.core.jsontext import MalformedJSON, Parsed, parse
+from sidecar.core.lane import Lane
 from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
@@ -60,6 +61,10 @@ class Wire(Carrier, Protocol):
     stats: Stats
     progress: Progress
 
+    @property
+    def lanes(self) -> Mapping[Any, Lane]:
+        """The lanes of its texts that are open now, by what the format calls them."""
+
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of an event that is like one that passed in all but its text; None if it
         must be read in full, and then nothing happened."""
@@ -100,6 +105,9 @@ class StreamFilter:
     ) -> None:
         self.done = False
         """Everything was written; whatever upstream may still send is ignored."""
+        self.holds = False
+        """Text that may be visible is held back."""
+        self.stats = wire.stats
         self._wire = wire
         self._framing = wire.framing
         self._decoder = wire.framing.decoder(limit)
@@ -123,6 +131,7 @@ class StreamFilter:
                     break
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
+        self._note_held()
         return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
@@ -161,6 +170,14 @@ class StreamFilter:
             return self._statuses.again()
         return self._wire.carry({}) if kind is Beat.CHUNK else self._framing.beat
 
+    @property
+    def content_type(self) -> str:
+        """That of the answer."""
+        return self._framing.content_type
+
+    def _note_held(self) -> None:
+        self.holds = any(lane.hesitates for lane in self._wire.lanes.values())
+
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""
         steps = self._progress.take()
@@ -173,6 +190,8 @@ class StreamFilter:
         reading = None if data is None else self._wire.repeat(data)
         if data is None or reading is None:
             return None
+        if reading.verdict is not _PASS:
+            self._note_held()
         if self._progress.steps:
             out: list[bytes] = []
             self._tell(out)

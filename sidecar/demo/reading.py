@@ -25,6 +25,7 @@ class Reading:
     """What one client has received so far. Times are seconds since its request."""
 
     first_byte: float | None = None
+    first_status: float | None = None
     first_text: float | None = None
     failure: str = ""
     """Why there is no answer, or only a part of it."""
@@ -32,6 +33,9 @@ class Reading:
     """The stream's end mark came."""
     pieces: list[tuple[str, str]] = field(default_factory=list)
     """What each delta says: the field it is in, and its text."""
+    statuses: list[str] = field(default_factory=list)
+    """What a person was told meanwhile. They name tools on purpose, and nothing else that is
+    hidden, so they are no part of what is searched for leaks."""
     strings: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Every string in every event, by its path; whatever is no JSON, by its line."""
     _role: str = ""
@@ -55,12 +59,18 @@ class Reading:
             self.done |= payload == "[DONE]"
             return
         event = json.loads(payload)
+        self._take_status(event.pop("sidecar", {}).get("status", {}), at)
         for path, text in _strings(event, ""):
             self.strings[path].append(text)
         if event.get("error"):
             self.failure = event["error"]["message"]
         for choice in event.get("choices", ()):
             self._take_delta(choice["delta"], at)
+
+    def _take_status(self, status: dict[str, Any], at: float) -> None:
+        if status.get("text"):
+            self.first_status = at if self.first_status is None else self.first_status
+            self.statuses.append(status["text"])
 
     def _take_delta(self, delta: dict[str, Any], at: float) -> None:
         self._role = delta.get("role") or self._role

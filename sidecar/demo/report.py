@@ -54,10 +54,14 @@ def summary(round_: Round, *, shown: bool) -> list[str]:
     transcript, raw, clean = round_
     lines = [f"{transcript.name}: {transcript.description}"]
     lines += [f"  hidden  {line}" for line in _hidden(round_)] or ["  hidden  nothing"]
+    if clean.statuses:
+        lines.append(f"  told    {' '.join(clean.statuses)}")
     if shown:
         lines.append(f"  shown   {textwrap.indent(clean.content, ' ' * 10).lstrip()}")
     first_byte, first_text = _duration(raw.first_byte), _duration(clean.first_text)
     lines.append(f"  times   first byte of the raw stream {first_byte},")
+    if clean.first_status is not None:
+        lines.append(f"          first status {_duration(clean.first_status)},")
     lines.append(f"          first visible text of the clean stream {first_text}")
     return lines
 
@@ -65,7 +69,9 @@ def summary(round_: Round, *, shown: bool) -> list[str]:
 def sides(round_: Round) -> tuple[Column, Column]:
     """The two streams as they are so far, what the reader will not see dimmed."""
     left = Column("what the model sends", tuple(_raw_spans(round_)))
-    return left, Column("what the client sees", (Span(round_.clean.content),))
+    told = "".join(f"{text}\n" for text in round_.clean.statuses)
+    right = (Span(told and f"{told}\n", dim=True), Span(round_.clean.content))
+    return left, Column("what the client sees", right)
 
 
 def how_to_call(sidecar: str, upstream: str) -> list[str]:

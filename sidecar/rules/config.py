@@ -115,7 +115,8 @@ class RuleSpec:
 class Config:
     """All that an operator decides. ``rules`` are ordered: the first that matches wins.
 
-    ``formats`` is the folder of formats of the operator's own.
+    ``formats`` is the folder of formats of the operator's own. ``models`` are those that metrics
+    tell apart, None if upstream is asked.
     """
 
     listen: Address
@@ -124,7 +125,7 @@ class Config:
     limits: Limits
     formats: Path | None
     access_log: AccessLog
-    models: tuple[str, ...]
+    models: tuple[str, ...] | None
     rules: tuple[RuleSpec, ...]
     paths: tuple[str, ...]
     response_headers: tuple[str, ...]
@@ -329,10 +330,11 @@ class ConfigSection(Section):
     access_log: AccessLog = Field(
         default=AccessLog.JSON, description="how the line of a request is written, on stdout"
     )
-    models: tuple[ModelName, ...] = Field(
-        default=(),
+    models: Annotated[tuple[ModelName, ...] | None, Given] = Field(
+        default=None,
         max_length=MAX_MODELS,
-        description="models that metrics call by their names, besides those that upstream lists",
+        description="the models that metrics call by their names; without this key those that "
+        "upstream lists (GET /models)",
     )
     rules: tuple[RuleSection, ...] = Field(
         default=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -28,8 +29,11 @@ class Admin:
             case "/readyz":
                 return _text(200, "ready\n") if self._ready() else _text(503, "not ready\n")
             case "/metrics":
-                reply = web.Response(body=self._metrics.render())
-                reply.headers["Content-Type"] = self._metrics.content_type
+                # Some of it is large, and every stream would wait.
+                accept = request.headers.get("Accept", "")
+                body, content_type = await asyncio.to_thread(self._metrics.render, accept)
+                reply = web.Response(body=body)
+                reply.headers["Content-Type"] = content_type
                 reply.headers["Server"] = SERVER
                 return reply
         return error_reply(404, Fault("not_found", "/healthz, /readyz and /metrics are here."))

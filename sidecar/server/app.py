@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sidecar.metrics import Metrics
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import Address
 from sidecar.rules.ruleset import RuleSet
+from sidecar.server.accesslog import access_log
 from sidecar.server.admin import Admin
+from sidecar.server.exchange import Reporting
 from sidecar.server.listener import Listener
+from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
+from sidecar.server.tracing import tracing_from_environment
 from sidecar.server.upstream import UpstreamClient
 
 log = logging.getLogger("sidecar")
@@ -40,14 +46,21 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     metrics = Metrics()
+    origin = urlsplit(config.upstream.base_url)
+    tracing = tracing_from_environment(os.environ, address=origin.hostname or "", port=origin.port)
     async with AsyncExitStack() as stack:
         upstream = UpstreamClient(config.upstream)
         stack.push_async_callback(upstream.close)
+        if tracing is not None:
+            stack.push_async_callback(asyncio.to_thread, tracing.close)
+        models = Models(config, upstream)
+        stack.push_async_callback(models.close)
+        reporting = Reporting(metrics, models, access_log(config.access_log), tracing)
         ready = asyncio.Event()
         admin = Listener(Admin(metrics, ready.is_set).serve)
         stack.push_async_callback(admin.stop)
         admin_address = await admin.start(config.admin)
-        data = Listener(Proxy(config, rules, upstream, metrics).serve)
+        data = Listener(Proxy(config, rules, upstream, reporting).serve)
         stack.push_async_callback(data.stop)
         data_address = await data.start(config.listen)
         ready.set()

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from sidecar.core.jsontext import MalformedJSON, dump, parse
 from sidecar.core.stream import Fault
+from sidecar.server.downstream import Downstream
 from sidecar.server.headers import Headers
 from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply, json_reply
@@ -28,11 +29,24 @@ async def upstream_error(
     can be shown of a well-formed error of a request, or else one of our own."""
     error, request_id = reported(await _document(relay))
     if error is None or status >= 500:
-        fault = Fault(UPSTREAM_ERROR, sentence(classify(error, status)))
-        return error_reply(status, fault, headers, shape=shape)
+        return error_reply(status, _own(error, status), headers, shape=shape)
     record, _ = visible_error(error, ruling, status)
     body = shape(status, record | {"request_id": request_id})
     return json_reply(status, dump(body, exact=True), headers)
+
+
+async def upstream_error_in_stream(
+    relay: Relay, status: int, downstream: Downstream
+) -> web.StreamResponse:
+    """The same in an answer that has begun. Raises CutOff."""
+    error, _ = reported(await _document(relay))
+    if error is None or status >= 500:
+        return await downstream.fail(_own(error, status))
+    return await downstream.refuse(error, status)
+
+
+def _own(error: Any, status: int) -> Fault:
+    return Fault(UPSTREAM_ERROR, sentence(classify(error, status)))
 
 
 async def _document(relay: Relay) -> Any:

@@ -19,12 +19,13 @@ class Inquiry(NamedTuple):
     """``tools`` are those of the request, by their names, with what it says of their parameters (a
     JSON schema, or anything); ``thinking_off``: it asks the model not to think. ``raw_prompt`` is
     a prompt that no template adds to, empty if it is none that one answer continues; None where a
-    template applies."""
+    template applies. ``streams``: it asks for an answer in events."""
 
     facts: RequestFacts
     tools: Mapping[str, object]
     thinking_off: bool
     raw_prompt: str | None
+    streams: bool
 
 
 def read_inquiry(request: web.BaseRequest, path: str, body: bytes, wire_format: str) -> Inquiry:
@@ -73,7 +74,8 @@ def inquire(
         tools_declared=bool(declared),
     )
     thinking_off = any(_says(value, *switch) for switch in reader.thinking_off)
-    return Inquiry(facts, tools, thinking_off, reader.raw_prompt(value))
+    streams = value.get("stream", reader.streams) is True
+    return Inquiry(facts, tools, thinking_off, reader.raw_prompt(value), streams)
 
 
 def _listed(value: Record, key: str) -> list[Any]:
@@ -190,12 +192,14 @@ class _Reader(NamedTuple):
 
     ``declared`` are the keys of the lists of tools, with what reads the names in one of their
     entries. ``thinking_off`` are the paths of keys that switch thinking off, or keep it out of the
-    text, and the values with which they do.
+    text, and the values with which they do. ``streams``: they ask for an answer in events if they
+    do not say.
     """
 
     declared: tuple[tuple[str, Callable[[Record], _Names]], ...]
     thinking_off: tuple[_Switch, ...]
     raw_prompt: Callable[[Record], str | None]
+    streams: bool = False
 
 
 _READERS: dict[str, _Reader] = {
@@ -210,7 +214,7 @@ _READERS: dict[str, _Reader] = {
         (*_TEMPLATE_OFF, _THINKING_DISABLED),
         _templated,
     ),
-    "ollama_chat": _Reader((("tools", _function),), (_THINK_OFF,), _templated),
-    "ollama_generate": _Reader((), (_THINK_OFF,), _generated_prompt),
+    "ollama_chat": _Reader((("tools", _function),), (_THINK_OFF,), _templated, streams=True),
+    "ollama_generate": _Reader((), (_THINK_OFF,), _generated_prompt, streams=True),
 }
 """By the name of the wire format."""

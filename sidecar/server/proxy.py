@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import web
 
-from sidecar.metrics import Metrics
+from sidecar.core.policy import Unknown
+from sidecar.core.status import NO_STATUSES, Form, Statuses
+from sidecar.core.stream import StreamFilter
+from sidecar.dialects import DIALECTS
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import WebSockets
 from sidecar.rules.match import RequestFacts
-from sidecar.rules.ruleset import Rule, RuleSet
+from sidecar.rules.ruleset import RuleSet
 from sidecar.server import headers as passed
 from sidecar.server.advice import Advice
-from sidecar.server.errorreply import upstream_error
-from sidecar.server.exchange import Exchange, Outcome
+from sidecar.server.downstream import Downstream
+from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
+from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
 from sidecar.server.inquiry import headers_of, read_inquiry
-from sidecar.server.relay import CutOff, Relay
+from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply
 from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
 from sidecar.server.retrieval import Retrieval
 from sidecar.server.routes import Kind, Routes
-from sidecar.server.unreadable import STREAMS, Reason, unreadable
+from sidecar.server.statusform import HEADER, form_of, may_begin_early
+from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import Body, UpstreamClient, is_readable, unexpected
 from sidecar.server.websocket import opens_websocket, tunnel
+from sidecar.wire.answer import Answer
 from sidecar.wire.formats import WireFormat
 from sidecar.wire.ruling import Ruling
 
@@ -36,27 +46,39 @@ _MEDIA = re.compile(r"/v1/(?:audio|images)/[a-z]+")
 """The endpoints that stream sounds and pictures, in events that no rule is about."""
 
 
+class _Asked(NamedTuple):
+    """A request whose answer is judged: where it goes, and with which body."""
+
+    request: web.BaseRequest
+    exchange: Exchange
+    url: str
+    body: bytes
+
+
 class Proxy:
     """Serves requests by ``config`` and ``rules``."""
 
     def __init__(
-        self, config: Config, rules: RuleSet, upstream: UpstreamClient, metrics: Metrics
+        self, config: Config, rules: RuleSet, upstream: UpstreamClient, reporting: Reporting
     ) -> None:
         self._config = config
         self._rules = rules
         self._upstream = upstream
-        self._metrics = metrics
+        self._reporting = reporting
         self._advice = Advice()
         self._routes = Routes(config.upstream.base_url, config.paths)
         self._retrieval = Retrieval(config, rules, upstream)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; the handler of the data listener."""
-        exchange = Exchange(self._metrics)
+        exchange = Exchange(request, self._reporting)
         try:
-            return await self._serve(request, exchange)
+            reply = await self._serve(request, exchange)
+            exchange.begins(reply.status)
+            return reply
         except Refusal as refusal:
             exchange.outcome = _outcome_of(refusal)
+            exchange.begins(refusal.status)
             reply = error_reply(refusal.status, refusal.fault, shape=exchange.route.error)
             if not request.content.at_eof():
                 reply.force_close()
@@ -100,17 +122,23 @@ class Proxy:
         rule = self._rules.choose(inquiry.facts)
         if rule is None:
             return await self._untouched(request, exchange, url, body)
-        exchange.govern(rule)
         model, raw_prompt = inquiry.facts.model, inquiry.raw_prompt
+        exchange.govern(rule, model)
+        status = rule.status.policy(request.headers.get("Accept-Language", ""))
         ruling = rule.ruling(
             inquiry.tools,
             model=model,
             thinking_off=inquiry.thinking_off,
             raw_prompt=raw_prompt,
             seed=secrets.token_hex(6),
+            status=status if inquiry.streams and not rule.observes else NO_STATUSES,
+            at=exchange.at,
         )
+        asked = _Asked(request, exchange, url, body)
         try:
-            return await self._filtered(request, exchange, url, body, rule, ruling, wire_format)
+            if rule.observes:
+                return await self._observed(asked, ruling, wire_format)
+            return await self._filtered(asked, ruling, wire_format)
         finally:
             closed = exchange.stats is not None and exchange.stats.orphan_closers
             # Of a raw prompt each decides anew, and no rule could.
@@ -120,12 +148,13 @@ class Proxy:
     async def _untouched(
         self, request: web.BaseRequest, exchange: Exchange, url: str, body: Body
     ) -> web.StreamResponse:
-        headers = self._headers(request, filtered=False)
+        headers = self._headers(request, exchange, filtered=False)
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
         async with self._upstream.answer(
             request.method, url, headers, body, decode=False
         ) as answer:
+            exchange.heard(answer.status)
             if answer.content_type in STREAMS and exchange.route.wire_format is None:
                 self._look_at_stream(request, exchange, answer)
             relay = Relay(request, answer, exchange, self._config)
@@ -147,42 +176,110 @@ class Proxy:
             if not exchange.lets_pass(Reason.PATH, answer):
                 raise unreadable(Reason.PATH, answer)
 
-    async def _filtered(
-        self,
-        request: web.BaseRequest,
-        exchange: Exchange,
-        url: str,
-        body: bytes,
-        rule: Rule,
-        ruling: Ruling,
-        wire_format: WireFormat,
+    async def _observed(
+        self, asked: _Asked, ruling: Ruling, wire_format: WireFormat
     ) -> web.StreamResponse:
-        headers = self._headers(request, filtered=True)
-        wire = wire_format.answer(ruling)
-        observes = rule.observes
-        async with self._upstream.answer(
-            request.method, url, headers, body, decode=not observes
-        ) as answer:
-            relay = Relay(request, answer, exchange, self._config)
-            if observes:
-                untouched = passed.untouched(answer.headers.items())
-                if not is_readable(answer, decoded=False):
-                    return await relay.raw(untouched)
-                return await relay.observed(untouched, wire)
-            harmless = passed.harmless(answer.headers.items(), self._config.response_headers)
-            if answer.status >= 400:
-                exchange.outcome = Outcome.UPSTREAM_ERROR
-                return await upstream_error(
-                    relay, answer.status, harmless, ruling, wire_format.error
-                )
-            if answer.status >= 300:
-                raise unexpected(answer)
-            return await relay.filtered(harmless, wire)
+        """The answer as it is; what the rule would do with it is counted."""
+        async with self._answer(asked, decode=False) as answer:
+            relay = Relay(asked.request, answer, asked.exchange, self._config)
+            untouched = passed.untouched(answer.headers.items())
+            if not is_readable(answer, decoded=False):
+                return await relay.raw(untouched)
+            return await relay.observed(untouched, wire_format.answer(ruling))
 
-    def _headers(self, request: web.BaseRequest, *, filtered: bool) -> passed.Headers:
-        return passed.to_upstream(
+    async def _filtered(
+        self, asked: _Asked, ruling: Ruling, wire_format: WireFormat
+    ) -> web.StreamResponse:
+        """The answer as the rule wants it, which may begin before upstream's."""
+        exchange, wire = asked.exchange, wire_format.answer(ruling)
+        async with self._downstream(asked, ruling, wire, wire_format) as downstream:
+            try:
+                async with self._answer(asked, decode=True) as answer:
+                    await downstream.answered()
+                    relay = Relay(asked.request, answer, exchange, self._config)
+                    if downstream.begun:
+                        return await self._follow(relay, answer, exchange, downstream)
+                    headers = passed.harmless(answer.headers.items(), self._config.response_headers)
+                    if answer.status >= 400:
+                        exchange.outcome = Outcome.UPSTREAM_ERROR
+                        return await upstream_error(
+                            relay, answer.status, headers, ruling, wire_format.error
+                        )
+                    if answer.status >= 300:
+                        raise unexpected(answer)
+                    return await relay.filtered(headers, wire, downstream)
+            except Refusal as refusal:
+                await downstream.answered()
+                if not downstream.begun:
+                    raise
+                exchange.outcome = _outcome_of(refusal)
+                return await downstream.fail(refusal.fault)
+
+    async def _follow(
+        self,
+        relay: Relay,
+        answer: aiohttp.ClientResponse,
+        exchange: Exchange,
+        downstream: Downstream,
+    ) -> web.StreamResponse:
+        """The client's answer has begun, and upstream's is here. Raises Refusal if it is none that
+        can follow."""
+        if answer.status >= 400:
+            exchange.outcome = Outcome.UPSTREAM_ERROR
+            return await upstream_error_in_stream(relay, answer.status, downstream)
+        if answer.status >= 300:
+            raise unexpected(answer)
+        if relay.is_events(downstream):
+            return await relay.events(passed.Headers(), downstream)
+        reason = reason_of(answer)
+        exchange.cannot_read(reason, answer, Unknown.BLOCK)
+        raise unreadable(reason, answer)
+
+    def _downstream(
+        self, asked: _Asked, ruling: Ruling, wire: Answer, wire_format: WireFormat
+    ) -> Downstream:
+        """The client's side of the answer. Raises Refusal for a form that does not exist."""
+        request, exchange, status = asked.request, asked.exchange, ruling.status
+        headers, statuses = passed.Headers(), None
+        if status is not NO_STATUSES:
+            form = form_of(request, status, wire_format)
+            exchange.form = headers[HEADER] = form.value
+            if form is not Form.OFF:
+                statuses = Statuses(status, DIALECTS[form], wire, wire.stats, exchange.elapsed_ms)
+            if not may_begin_early(request):
+                status = replace(status, first_after=None)
+        exchange.stats = wire.stats
+        stream = StreamFilter(
+            wire,
+            limit=self._config.limits.event,
+            passes_unreadable=exchange.unknown is Unknown.PASS,
+            statuses=statuses,
+        )
+        return Downstream(request, exchange, stream, status, headers)
+
+    @asynccontextmanager
+    async def _answer(
+        self, asked: _Asked, *, decode: bool
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = self._headers(asked.request, asked.exchange, filtered=True)
+        async with self._upstream.answer(
+            asked.request.method, asked.url, headers, asked.body, decode=decode
+        ) as answer:
+            asked.exchange.heard(answer.status)
+            yield answer
+
+    def _headers(
+        self, request: web.BaseRequest, exchange: Exchange, *, filtered: bool
+    ) -> passed.Headers:
+        headers = passed.to_upstream(
             request.headers.items(), api_key=self._config.upstream.api_key, filtered=filtered
         )
+        own = exchange.traces(request)
+        if own:
+            for name in ("traceparent", "tracestate"):
+                headers.popall(name, None)
+            headers.update(own)
+        return headers
 
 
 def _outcome_of(refusal: Refusal) -> Outcome:

@@ -18,35 +18,25 @@ from sidecar.core.jsontext import MalformedJSON
 from sidecar.core.policy import Unknown
 from sidecar.core.sse import Decoder, EventTooLarge
 from sidecar.core.stats import Stats
+from sidecar.core.status import NO_STATUSES
 from sidecar.core.stream import (
     UPSTREAM_CLOSED,
     Fault,
     MalformedChunk,
     StreamFilter,
+    Wire,
 )
 from sidecar.rules.config import Config
-from sidecar.server.exchange import Exchange, Outcome
-from sidecar.server.headers import STREAM, Headers
+from sidecar.server.downstream import Downstream
+from sidecar.server.exchange import CutOff, Exchange, Outcome
+from sidecar.server.headers import Headers
 from sidecar.server.replies import SERVER, Refusal, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
-from sidecar.server.upstream import TIMED_OUT, is_readable
+from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
 from sidecar.wire.answer import Answer
-from sidecar.wire.resumption import Resumed
 
 _DOCUMENT = "application/json"
-
-BROKEN = (aiohttp.ClientError, ConnectionError)
-"""What reading from upstream may raise, apart from a timeout."""
-
-
-class CutOff(Exception):
-    """The answer cannot go on, and its head is out: the connection is cut, which is the only way
-    left to say so."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome)
-        self.outcome = outcome
 
 
 class Tap(Protocol):
@@ -134,7 +124,8 @@ class Relay:
             self._exchange.stats = wire.stats
             stream = StreamFilter(wire, limit=self._limit)
             reply = await self.raw(headers, stream)
-            self._count_unreadable(wire)
+            if wire.stats.unreadable_events:
+                self._exchange.lets_pass(Reason.EVENT, self._answer)
             return reply
         if self._answer.status == 200 and content_type == _DOCUMENT:
             self._exchange.stats = wire.stats
@@ -143,40 +134,51 @@ class Relay:
             self._exchange.lets_pass(reason_of(self._answer), self._answer)
         return await self.raw(headers)
 
-    async def filtered(self, headers: Headers, wire: Answer) -> web.StreamResponse:
+    async def filtered(
+        self, headers: Headers, wire: Answer, downstream: Downstream
+    ) -> web.StreamResponse:
         """The answer, which is no error, filtered as a stream or as a document. Raises Refusal if
         it is neither, and the rule does not let such ones pass."""
         answer = self._answer
-        if answer.status == 200 and is_readable(answer, decoded=True):
-            if answer.content_type == wire.framing.content_type:
-                return await self.events(headers, wire)
-            if answer.content_type == _DOCUMENT:
-                return await self._document(headers, wire)
+        if self.is_events(downstream):
+            return await self.events(headers, downstream)
+        is_document = answer.status == 200 and is_readable(answer, decoded=True)
+        if is_document and answer.content_type == _DOCUMENT:
+            return await self._document(headers, wire)
         reason = reason_of(answer)
         if not self._exchange.lets_pass(reason, answer):
             raise unreadable(reason, answer)
         return await self.raw(self.described(headers))
 
+    def is_events(self, downstream: Downstream) -> bool:
+        """Whether the answer is one in events that ``downstream`` can be fed with."""
+        answer = self._answer
+        is_read = answer.status == 200 and is_readable(answer, decoded=True)
+        return is_read and answer.content_type == downstream.stream.content_type
+
     async def events(
-        self, headers: Headers, wire: Answer | Resumed, begun: bytes = b""
+        self, headers: Headers, downstream: Downstream, begun: bytes = b""
     ) -> web.StreamResponse:
         """The answer's events, filtered. ``begun``: what was read of it before."""
-        exchange = self._exchange
-        exchange.stats = wire.stats
-        passes = exchange.unknown is Unknown.PASS
-        stream = StreamFilter(wire, limit=self._limit, passes_unreadable=passes)
-        headers.update(STREAM)
-        headers["Content-Type"] = wire.framing.content_type
-        reply = await self._begin(200, headers)
-        fault = await self._pump(reply, stream, begun)
+        exchange, stream = self._exchange, downstream.stream
+        exchange.stats = stream.stats
+        await downstream.begin(headers)
+        fault = await self._pump(downstream, begun)
         last = stream.finish(fault)
         exchange.judged()
-        if last:
-            await self._write(reply, last)
-        await self._end(reply)
-        exchange.outcome = _outcome(wire.stats, fault)
-        self._count_unreadable(wire)
-        return reply
+        await downstream.write(last)
+        await downstream.end()
+        exchange.outcome = outcome_of(stream.stats, fault)
+        if stream.stats.unreadable_events:
+            exchange.lets_pass(Reason.EVENT, self._answer)
+        return downstream.reply
+
+    def silent(self, wire: Wire) -> Downstream:
+        """The client's side of an answer that comes as fast as it is read, so that nobody needs to
+        be told of it."""
+        passes = self._exchange.unknown is Unknown.PASS
+        stream = StreamFilter(wire, limit=self._limit, passes_unreadable=passes)
+        return Downstream(self._request, self._exchange, stream, NO_STATUSES, Headers())
 
     async def document(self, headers: Headers, wire: DocumentWire) -> web.StreamResponse:
         """The answer as one JSON document, filtered. Raises Refusal if it cannot be read, and the
@@ -194,14 +196,10 @@ class Relay:
         exchange.stats = wire.stats
         reply = await self.document(headers, wire)
         exchange.judged()
-        exchange.outcome = _outcome(wire.stats, None)
+        exchange.outcome = outcome_of(wire.stats, None)
         if wire.stats.error is not None:
             reply.set_status(502)
         return reply
-
-    def _count_unreadable(self, wire: Answer | Resumed) -> None:
-        if wire.stats.unreadable_events:
-            self._exchange.lets_pass(Reason.EVENT, self._answer)
 
     def described(self, headers: Headers) -> Headers:
         """With what says how to read the answer's body, which passes as it is."""
@@ -239,7 +237,6 @@ class Relay:
         try:
             async with asyncio.timeout(self._first_byte):
                 while chunk := await self._answer.content.readany():
-                    self._exchange.heard()
                     begun += chunk
                     for frame in decoder.feed(chunk):
                         if frame.data:
@@ -252,31 +249,41 @@ class Relay:
             raise Refusal(502, UPSTREAM_CLOSED.code, UPSTREAM_CLOSED.message) from None
         return bytes(begun), b""
 
-    async def _pump(
-        self, reply: web.StreamResponse, stream: StreamFilter, begun: bytes
-    ) -> Fault | None:
+    async def _pump(self, downstream: Downstream, begun: bytes) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
-        out = stream.feed(begun) if begun else b""
-        if out:
-            await self._write(reply, out)
-        exchange, watchdog = self._exchange, self._watchdog
-        readany = self._answer.content.readany
+        exchange, watchdog, stream = self._exchange, self._watchdog, downstream.stream
+        readany, now = self._answer.content.readany, asyncio.get_running_loop().time
+        write = downstream.reply.write
+        came = left = held = 0.0
         try:
-            with exchange.streaming():
+            with exchange.streaming() as pace:
+                await downstream.write(stream.feed(begun))
                 async with self._watchdog:
                     while not stream.done:
-                        # As in _read and _write, less two coroutines for each event.
+                        # As in _read and Downstream.write, less three coroutines for each event.
                         watchdog.listen()
                         chunk = await readany()
                         watchdog.pause()
                         if not chunk:
                             break
-                        exchange.heard()
+                        before, came = came, now()
+                        if before:
+                            pace.upstream.observe(came - before)
                         out = stream.feed(chunk)
                         exchange.judged()
+                        if stream.holds:
+                            held = held or came
+                        elif held:
+                            pace.held.observe(came - held)
+                            held = 0.0
                         if out:
+                            before, left = left, now()
+                            if before:
+                                pace.client.observe(left - before)
+                            pace.added.observe(left - came)
+                            downstream.wrote_at = left
                             try:
-                                await reply.write(out)
+                                await write(out)
                             except ConnectionError:
                                 raise CutOff(Outcome.CLIENT_GONE) from None
         except TimeoutError:
@@ -289,13 +296,12 @@ class Relay:
         self._watchdog.listen()
         chunk = await self._answer.content.readany()
         self._watchdog.pause()
-        if chunk:
-            self._exchange.heard()
         return chunk
 
     async def _begin(self, status: int, headers: Headers) -> web.StreamResponse:
         reply = web.StreamResponse(status=status, reason=None, headers=headers)
         reply.headers["Server"] = SERVER
+        self._exchange.begins(status)
         await reply.prepare(self._request)
         return reply
 
@@ -312,7 +318,8 @@ class Relay:
             raise CutOff(Outcome.CLIENT_GONE) from None
 
 
-def _outcome(stats: Stats, fault: Fault | None) -> Outcome:
+def outcome_of(stats: Stats, fault: Fault | None) -> Outcome:
+    """How an answer ended that was read to its end, or to the ``fault``."""
     if stats.error is None:
         return Outcome.COMPLETED
     return Outcome.UPSTREAM_TIMEOUT if fault is TIMED_OUT else Outcome.UPSTREAM_INCOMPLETE

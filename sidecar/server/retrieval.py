@@ -59,6 +59,7 @@ class Retrieval:
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
         async with self._upstream.answer(request.method, url, headers, body, decode=True) as answer:
+            exchange.heard(answer.status)
             relay = Relay(request, answer, exchange, self._config)
             harmless = passed.harmless(answer.headers.items(), self._config.response_headers)
             if answer.status >= 400:
@@ -96,7 +97,7 @@ class _Chosen:
         rule = choose(facts)
         if rule is None:
             return None
-        self.exchange.govern(rule)
+        self.exchange.govern(rule, facts.model)
         return rule.ruling(
             inquiry.tools,
             model=facts.model,
@@ -130,7 +131,8 @@ async def _stream(
     if ruling is None or ruling.policy.mode is Mode.OBSERVE:
         return await relay.raw(relay.described(headers), begun=begun)
     answer = Responses(ruling)
-    return await relay.events(headers, answer if after is None else Resumed(answer, after), begun)
+    downstream = relay.silent(answer if after is None else Resumed(answer, after))
+    return await relay.events(headers, downstream, begun)
 
 
 def _from_its_beginning(url: str) -> tuple[str, int | None]:

@@ -21,6 +21,9 @@ Body = bytes | AsyncIterator[bytes] | None
 TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
 
 
+BROKEN = (aiohttp.ClientError, ConnectionError)
+"""What reading an answer may raise, apart from a timeout."""
+
 CLOSING = 5.0
 """Seconds in which the other end of a WebSocket may answer that it is closed."""
 

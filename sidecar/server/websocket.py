@@ -103,7 +103,7 @@ async def tunnel(
             f"The upstream server answered the WebSocket handshake with status {declined.status}.",
         )
         return error_reply(declined.status, fault, harmless)
-    exchange.heard()
+    exchange.heard(101)
     end = _STOPPED
     try:
         reply.headers["Server"] = SERVER

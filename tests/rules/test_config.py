@@ -63,7 +63,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         limits=Limits(32 * 1024 * 1024, event=8 * 1024 * 1024, promoted=64 * 1024),
         formats=None,
         access_log=AccessLog.JSON,
-        models=(),
+        models=None,
         rules=BUILT_IN_RULES,
         paths=(),
         response_headers=(),

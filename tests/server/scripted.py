@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from sidecar.rules.config import Config, Limits, RuleSection, RuleSpec, Timeouts, built_in_config
-from sidecar.rules.configvalues import Address, WebSockets
+from sidecar.rules.configvalues import AccessLog, Address, WebSockets
 from sidecar.rules.match import Match
+from sidecar.rules.statussection import SILENT, StatusSpec
 from sidecar.server.app import Running, serving
 
 LIMIT = 20.0
@@ -417,8 +418,12 @@ def configured(
     paths: tuple[str, ...] = (),
     response_headers: tuple[str, ...] = (),
     websocket: WebSockets = WebSockets.REFUSE,
+    status: StatusSpec = SILENT,
+    access_log: AccessLog = AccessLog.OFF,
+    models: tuple[str, ...] | None = (),
 ) -> Config:
-    """The defaults in front of ``url``, on free ports, with what a test wants otherwise."""
+    """The defaults in front of ``url``, on free ports, with what a test wants otherwise; ``status``
+    is that of the built-in rules."""
     config = built_in_config(url)
     return replace(
         config,
@@ -432,7 +437,13 @@ def configured(
             event_limit or config.limits.event,
             promoted or config.limits.promoted,
         ),
-        rules=config.rules if rules is None else tuple(rules),
+        rules=(
+            tuple(replace(built_in, status=status) for built_in in config.rules)
+            if rules is None
+            else tuple(rules)
+        ),
+        access_log=access_log,
+        models=models,
         paths=paths,
         response_headers=response_headers,
         websocket=websocket,
@@ -444,7 +455,8 @@ def rule(
     *,
     match: Match | None = None,
     formats: Iterable[str] = ("all",),
+    status: StatusSpec = SILENT,
     **wishes: Any,
 ) -> RuleSpec:
     """A rule; ``wishes`` are those of its policy, as a file has them."""
-    return RuleSpec(name, match or Match(), tuple(formats), RuleSection(**wishes).policy)
+    return RuleSpec(name, match or Match(), tuple(formats), RuleSection(**wishes).policy, status)

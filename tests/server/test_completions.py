@@ -126,7 +126,8 @@ async def test_the_route_has_a_label_of_its_own() -> None:
         rig.upstream.reply(REASONED)
         await rig.ask(ask())
         scrape = await rig.scrape()
-    counted = 'sidecar_requests_total{outcome="completed",route="completions",rule="default"} 1.0'
+    labels = 'model="other",outcome="completed",route="completions",rule="default"'
+    counted = f"sidecar_requests_total{{{labels}}} 1.0"
     assert counted in scrape
 
 

@@ -172,16 +172,18 @@ async def test_the_gauge_follows_the_streams() -> None:
 
 
 async def test_times_are_counted_once() -> None:
-    """One observation each for the first byte, the first reasoning and the first visible text."""
+    """One observation each for upstream's head, the first event that says anything, the first
+    reasoning and the first visible text; a role or an empty chunk stops no clock but the first."""
     async with proxied() as rig, rig.call(chat()) as (client, call):
         seen = []
 
         async def count() -> tuple[float, ...]:
             scrape = await rig.scrape()
             return tuple(
-                total(scrape, f"sidecar_time_to_first_{what}_seconds_count",
+                total(scrape, f"sidecar_time_to_{what}_seconds_count",
                       route="chat", rule="default")
-                for what in ("upstream_byte", "reasoning", "visible_token")
+                for what in ("upstream_headers", "first_upstream_event", "first_reasoning",
+                             "first_visible_token", "first_visible_byte")
             )  # fmt: skip
 
         await call.send(stream_head())
@@ -198,7 +200,13 @@ async def test_times_are_counted_once() -> None:
             if b"content" in sent or b"{}" in sent:
                 await client.chunk()
             seen.append(await count())
-    assert seen == [(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 1, 1)]
+    assert seen == [
+        (1, 0, 0, 0, 0),
+        (1, 0, 0, 0, 0),
+        (1, 1, 1, 0, 0),
+        (1, 1, 1, 1, 1),
+        (1, 1, 1, 1, 1),
+    ]
 
 
 async def test_times_of_a_document() -> None:
@@ -208,8 +216,8 @@ async def test_times_of_a_document() -> None:
         rig.upstream.reply(response("200 OK", body=document(message)))
         await rig.ask(chat(stream=False))
         scrape = await rig.scrape()
-    for what in ("upstream_byte", "reasoning", "visible_token"):
-        name = f"sidecar_time_to_first_{what}_seconds"
+    for what in ("upstream_headers", "first_reasoning", "first_visible_token"):
+        name = f"sidecar_time_to_{what}_seconds"
         assert total(scrape, f"{name}_count") == 1
         assert total(scrape, f"{name}_bucket", le="+Inf") == 1
 

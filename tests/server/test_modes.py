@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -378,7 +379,8 @@ async def test_the_first_rule_that_matches_is_asked(
         rig.upstream.reply(response("200 OK", body=document({"content": "a"})))
         assert (await rig.ask(chat(*fields, **more))).status == 200
         scrape = await rig.scrape()
-    assert f'sidecar_requests_total{{outcome="completed",route="chat",rule="{chosen}"}}' in scrape
+    labels = f'outcome="completed",route="chat",rule="{chosen}"'
+    assert re.search(rf'sidecar_requests_total{{model="[a-z]+",{labels}}} 1.0', scrape)
 
 
 async def test_a_query_is_no_part_of_the_path() -> None:

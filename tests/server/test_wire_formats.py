@@ -72,7 +72,7 @@ async def test_a_stream_is_filtered_as_it_comes(wire_format: WireFormat) -> None
     assert head.one("Cache-Control") == "no-cache, no-transform"
     assert SECRET.encode() not in came
     assert b"Last." in came
-    labels = f'outcome="completed",route="{wire_format.name}",rule="default"'
+    labels = f'model="other",outcome="completed",route="{wire_format.name}",rule="default"'
     assert f"sidecar_requests_total{{{labels}}} 1.0" in scraped
 
 
