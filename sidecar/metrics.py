@@ -114,7 +114,9 @@ class Metrics:
             "added_latency", "From a read from upstream to the write of what it became.", _ADDED
         )
         self._held = self._tally(
-            "held_back", "That text was held back until it was certain to be visible.", _BETWEEN
+            "held_back",
+            "That text was held back until it was certain whether it is visible.",
+            _BETWEEN,
         )
         self._tokens = self._counter(
             "tokens", "Tokens, as upstream counts them.", *by_request, "type"
@@ -161,7 +163,10 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that ``accept`` asks for, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
     def first(self, what: str, labels: Labels, seconds: float, trace: str | None) -> None:

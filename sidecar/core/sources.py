@@ -61,7 +61,8 @@ def _walk(value: Any, depth: int) -> Iterator[Source]:
         url = next((value[key] for key in _URL_KEYS if _is_url(value.get(key))), None)
         if url is not None:
             title = next((value[key] for key in _TITLE_KEYS if value.get(key)), "")
-            yield Source(title if isinstance(title, str) else "", url)
+            # A number is a subclass of str where it was kept as it was written.
+            yield Source(title if type(title) is str else "", url)
             return
         for item in value.values():
             # Prose is not searched here: what a snippet links to is no source.

@@ -15,7 +15,7 @@ IMPURE = {"asyncio", "aiohttp", "yaml", "prometheus_client", "logging", "pydanti
 ROOT = Path(sidecar.__file__).parent
 OURS = sorted(
     f"sidecar.{path.parent.name}.{path.stem}"
-    for package in ("core", "wire")
+    for package in ("core", "wire", "dialects")
     for path in (ROOT / package).glob("*.py")
     if path.stem != "__init__"
 )

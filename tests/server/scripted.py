@@ -419,11 +419,12 @@ def configured(
     response_headers: tuple[str, ...] = (),
     websocket: WebSockets = WebSockets.REFUSE,
     status: StatusSpec = SILENT,
+    built_in: bool = False,
     access_log: AccessLog = AccessLog.OFF,
     models: tuple[str, ...] | None = (),
 ) -> Config:
     """The defaults in front of ``url``, on free ports, with what a test wants otherwise; ``status``
-    is that of the built-in rules."""
+    is that of the built-in rules, unless they are to be as they are (``built_in``)."""
     config = built_in_config(url)
     return replace(
         config,
@@ -439,6 +440,8 @@ def configured(
         ),
         rules=(
             tuple(replace(built_in, status=status) for built_in in config.rules)
+            if rules is None and not built_in
+            else config.rules
             if rules is None
             else tuple(rules)
         ),
