@@ -21,6 +21,9 @@ from sidecar.server.exchange import CutOff, Exchange, Outcome
 from sidecar.server.headers import STREAM, Headers
 from sidecar.server.replies import SERVER
 
+HEADROOM = 0.1
+"""The share of a budget that is left for the way to the client: it is what a person waits."""
+
 
 class Downstream:
     """What ``stream`` makes of an answer, on its way to one client.
@@ -63,7 +66,7 @@ class Downstream:
         if first_after == 0:
             await self._wait()
         elif first_after is not None:
-            due = self._exchange.arrived + first_after
+            due = self._exchange.arrived + first_after * (1 - HEADROOM)
             self._timers["budget"] = self._loop.call_at(due, self._spend)
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from sidecar.core.jsontext import MalformedJSON, parse
@@ -58,11 +59,15 @@ class Models:
             await asyncio.wait([self._asking])
 
     async def _ask(self) -> None:
-        try:
+        names: frozenset[str] = frozenset()
+        with suppress(TimeoutError, Refusal, *BROKEN):
             async with asyncio.timeout(PATIENCE):
-                self._names = frozenset(names_in(await self._list()))
-        except (TimeoutError, Refusal, *BROKEN):
-            log.info("upstream does not list its models; metrics call them all %r", OTHER)
+                names = frozenset(names_in(await self._list()))
+        if names:
+            self._names = names
+        else:
+            # What it listed before stays: a moment's failure renames no model.
+            log.info("upstream does not list its models; metrics call unlisted ones %r", OTHER)
 
     async def _list(self) -> bytes:
         url = f"{self._config.upstream.base_url}/models"
@@ -85,6 +90,7 @@ def names_in(body: bytes) -> Iterable[str]:
     except MalformedJSON:
         return []
     data = value.get("data") if isinstance(value, dict) else None
-    ids = [item.get("id") for item in data or () if isinstance(item, dict)]
+    items = data if isinstance(data, list) else ()
+    ids = [item.get("id") for item in items if isinstance(item, dict)]
     names = [name for name in ids if isinstance(name, str) and MODEL_NAME.fullmatch(name)]
     return names[:MAX_MODELS]

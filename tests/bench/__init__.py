@@ -6,6 +6,7 @@
     python -m tests.bench overhead                   # real processes and sockets; Linux, two cores
     python -m tests.bench overhead --max-ratio 1.6   # exit code 1 if it costs more than that
     python -m tests.bench overhead --mode burst      # the upstream sends as fast as it can
+    python -m tests.bench silence                    # how long until a person sees anything
 
 Run them from the top of a checkout with the ``test`` extra installed, on an idle machine.
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -18,27 +14,11 @@ from typing import NamedTuple
 from tests.bench import loop, workloads
 from tests.bench.engine import visible_text
 from tests.bench.load import Load, Mode
+from tests.bench.processes import LOAD_CORE, Proxy, sidecar_command, started
 from tests.bench.workloads import DONE_EVENT, Workload
 
-PROXY_CORE = 0
-LOAD_CORE = 1
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 20.0
 _STALL_SECONDS = 10.0
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
-
-Command = Callable[[str, int], list[str]]
-"""The command line of a proxy for an upstream URL and a port."""
-
-
-class Proxy(NamedTuple):
-    """A running proxy."""
-
-    name: str
-    pid: int
-    port: int
 
 
 class Cost(NamedTuple):
@@ -76,8 +56,8 @@ async def _measure(
     upstream = f"http://127.0.0.1:{await load.listen()}/v1"
     with ExitStack() as stack:
         proxies = [
-            stack.enter_context(_started("pass-through", _passthrough_command, upstream)),
-            stack.enter_context(_started("sidecar", _sidecar_command, upstream)),
+            stack.enter_context(started("pass-through", _passthrough_command, upstream)),
+            stack.enter_context(started("sidecar", sidecar_command, upstream)),
         ]
         os.sched_setaffinity(0, {LOAD_CORE})
         rounds: dict[str, list[Cost]] = {proxy.name: [] for proxy in proxies}
@@ -121,54 +101,10 @@ def _report(rounds: dict[str, list[Cost]], max_ratio: float | None) -> int:
     return 0
 
 
-# --- processes ------------------------------------------------------------------------------------
-
-
 def _passthrough_command(upstream: str, port: int) -> list[str]:
     listen = f"127.0.0.1:{port}"
     module = "tests.bench.passthrough"
     return [sys.executable, "-m", module, "--upstream", upstream, "--listen", listen]
-
-
-def _sidecar_command(upstream: str, port: int) -> list[str]:
-    listen, admin = f"127.0.0.1:{port}", f"127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", "sidecar", "serve", "--upstream", upstream]
-    return [*command, "--listen", listen, "--admin", admin]
-
-
-@contextmanager
-def _started(name: str, command: Command, upstream: str) -> Iterator[Proxy]:
-    """A proxy on its core, ready for connections; killed in the end."""
-    port = _free_port()
-    # A child inherits the core, with all the threads that it will start.
-    os.sched_setaffinity(0, {PROXY_CORE})
-    process = subprocess.Popen(command(upstream, port), cwd=_CHECKOUT, stdout=subprocess.DEVNULL)
-    try:
-        _await_listener(name, process, port)
-        yield Proxy(name, process.pid, port)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _await_listener(name: str, process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"{name} does not listen")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _processor_seconds(pid: int) -> float:
