@@ -31,6 +31,10 @@ class Form(StrEnum):
     TYPED = "typed"
 
 
+TEXTS: Final = frozenset({Form.REASONING, Form.CONTENT})
+"""The forms in which a status is text of the answer."""
+
+
 class Beat(StrEnum):
     """What is sent when nothing else was for a while."""
 
@@ -72,13 +76,16 @@ class Status(NamedTuple):
     source: Source | None
     seq: int
     elapsed: int
+    follows: bool = False
+    """Text of the answer came before it."""
 
 
 class Carrier(Protocol):
     """What a wire format can carry a status in."""
 
     def carry(self, extra: dict[str, object]) -> bytes:
-        """An event of the format that says nothing, with ``extra`` keys."""
+        """An event of the format that says nothing, with ``extra`` keys; empty if there can be none
+        yet."""
 
     def carry_text(self, key: str, text: str) -> bytes:
         """An event of the format that says ``text``, under the ``key`` of a delta."""
@@ -89,7 +96,8 @@ Dialect = Callable[[Status, Carrier], bytes]
 
 
 class Statuses:
-    """The statuses of one answer. ``elapsed`` gives the milliseconds since the request came."""
+    """The statuses of one answer. ``elapsed`` gives the milliseconds since the request came.
+    ``as_text``: a status is text, and is not said twice in a row."""
 
     def __init__(
         self,
@@ -98,12 +106,16 @@ class Statuses:
         carrier: Carrier,
         stats: Stats,
         elapsed: Callable[[], int],
+        *,
+        as_text: bool = False,
     ) -> None:
         self._texts = policy.texts
         self._dialect = dialect
         self._carrier = carrier
         self._stats = stats
         self._elapsed = elapsed
+        self._as_text = as_text
+        self._said = ""
         self._latest = Step(Phase.WAITING)
         self._count = 0
 
@@ -119,13 +131,22 @@ class Statuses:
     def _write(self, step: Step) -> bytes:
         if step.phase is not Phase.SOURCES:
             self._latest = step
-        self._count += 1
         text = self._texts.said(step)
+        if self._as_text and text == self._said:
+            return b""
+        self._said = text
+        self._count += 1
         source = step.source
         if source is not None:
             source = Source(shown(source.title), source.url)
         status = Status(
-            step.phase, text, shown(step.tool or ""), source, self._count, self._elapsed()
+            step.phase,
+            text,
+            shown(step.tool or ""),
+            source,
+            self._count,
+            self._elapsed(),
+            self._stats.visible_seen,
         )
         written = self._dialect(status, self._carrier)
         if written:

@@ -7,12 +7,11 @@ before the event that changed it (:meth:`StreamFilter.feed`), or is asked for wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.core.framing import Framing
 from sidecar.core.jsontext import MalformedJSON, Parsed, parse
-from sidecar.core.lane import Lane
 from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
@@ -62,8 +61,8 @@ class Wire(Carrier, Protocol):
     progress: Progress
 
     @property
-    def lanes(self) -> Mapping[Any, Lane]:
-        """The lanes of its texts that are open now, by what the format calls them."""
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of an event that is like one that passed in all but its text; None if it
@@ -168,7 +167,8 @@ class StreamFilter:
             return b""
         if kind is Beat.STATUS and self._statuses is not None:
             return self._statuses.again()
-        return self._wire.carry({}) if kind is Beat.CHUNK else self._framing.beat
+        carried = self._wire.carry({}) if kind is Beat.CHUNK else b""
+        return carried or self._framing.beat
 
     @property
     def content_type(self) -> str:
@@ -176,7 +176,7 @@ class StreamFilter:
         return self._framing.content_type
 
     def _note_held(self) -> None:
-        self.holds = any(lane.hesitates for lane in self._wire.lanes.values())
+        self.holds = self._wire.hesitates
 
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""

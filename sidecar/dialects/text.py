@@ -12,4 +12,7 @@ def write_reasoning(status: Status, carrier: Carrier) -> bytes:
 
 def write_content(status: Status, carrier: Carrier) -> bytes:
     """A paragraph of the answer."""
-    return carrier.carry_text("content", f"{status.text}\n\n") if status.text else b""
+    if not status.text:
+        return b""
+    before = "\n\n" if status.follows else ""
+    return carrier.carry_text("content", f"{before}{status.text}\n\n")

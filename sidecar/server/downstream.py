@@ -8,7 +8,7 @@ number for each write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -80,8 +80,7 @@ class Downstream:
             timer.cancel()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def answered(self) -> None:
         """Upstream has answered, or has failed: from now on nothing begins without it."""
@@ -139,14 +138,15 @@ class Downstream:
     def _spend(self) -> None:
         """The budget is used up."""
         if self.begun or not self._answered:
-            self._do(self._wait())
+            self._do(self._wait)
 
     async def _wait(self) -> None:
         if not self.begun:
             self._exchange.begun_early = True
             await self.begin(Headers())
-        await self.write(self.stream.wait())
+        data = self.stream.wait()
         self._exchange.judged()
+        await self.write(data)
 
     def _look(self) -> None:
         """A heartbeat may be due."""
@@ -158,24 +158,23 @@ class Downstream:
             transport = self._request.transport
             # Who has not read what was written last is not kept waiting by silence.
             if transport is not None and not transport.get_write_buffer_size():
-                self._do(self._beat())
+                self._do(self._beat)
         self._timers["heartbeat"] = self._loop.call_later(due, self._look)
 
     async def _beat(self) -> None:
         data = self.stream.beat(self._status.beat)
         if data:
             self._exchange.heartbeats += 1
+            self._exchange.judged()
             await self.write(data)
 
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+    def _do(self, what: Callable[[], Awaitable[None]]) -> None:
         """Do it in a task of its own, one at a time."""
-        if self._task is not None and not self._task.done():
-            what.close()
-            return
-        self._task = self._loop.create_task(_quietly(what))
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(_quietly(what))
 
 
-async def _quietly(what: Coroutine[Any, Any, None]) -> None:
+async def _quietly(what: Callable[[], Awaitable[None]]) -> None:
     """Do it; a client that is gone is noticed by whoever serves it."""
     with suppress(CutOff, ConnectionError):
-        await what
+        await what()

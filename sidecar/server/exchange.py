@@ -31,7 +31,9 @@ UNREADABLE = "an answer on route %s could not be read: %s (rule %s: %s)"
 """The line of an answer that no wire format can read."""
 
 # W3C Trace Context, 3.2.2: version, trace id, parent id and flags; an id of zeros is none.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-.*")
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 _OPERATIONS = {"completions": "text_completion", "ollama_generate": "text_completion"}
 """By the name of a wire format, ``gen_ai.operation.name``; the others are chats."""
@@ -98,8 +100,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self.arrived = self._loop.time()
         """The same, in the loop's time."""
-        found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-        self._trace_id = None if found is None else found[1]
+        self._trace_id = _trace_id(request.headers.get("traceparent", ""))
         self._status: int | None = None
         self._upstream_status: int | None = None
         self._streams = False
@@ -131,8 +132,7 @@ class Exchange:
         operation = _OPERATIONS.get(self.route.label, "chat")
         self.trace = tracing.begin(operation, self.model, request.headers)
         headers = self.trace.headers()
-        found = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-        self._trace_id = None if found is None else found[1]
+        self._trace_id = _trace_id(headers.get("traceparent", ""))
         return headers
 
     def lets_pass(self, reason: Reason, answer: aiohttp.ClientResponse) -> bool:
@@ -245,3 +245,10 @@ class Exchange:
 
     def _elapsed(self) -> float:
         return self._loop.time() - self.arrived
+
+
+def _trace_id(traceparent: str) -> str | None:
+    """The id of the trace in this header; None if it has none that is valid."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    # Only a version to come may have more than these four parts.
+    return None if found is None or (found[1] == "00" and found[3]) else found[2]

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from sidecar.core.policy import Unknown
-from sidecar.core.status import NO_STATUSES, Form, Statuses
+from sidecar.core.status import NO_STATUSES, TEXTS, Beat, Form, Statuses
 from sidecar.core.stream import StreamFilter
 from sidecar.dialects import DIALECTS
 from sidecar.rules.config import Config
@@ -245,7 +245,17 @@ class Proxy:
             form = form_of(request, status, wire_format)
             exchange.form = headers[HEADER] = form.value
             if form is not Form.OFF:
-                statuses = Statuses(status, DIALECTS[form], wire, wire.stats, exchange.elapsed_ms)
+                statuses = Statuses(
+                    status,
+                    DIALECTS[form],
+                    wire,
+                    wire.stats,
+                    exchange.elapsed_ms,
+                    as_text=form in TEXTS,
+                )
+            if form in TEXTS and status.beat is Beat.STATUS:
+                # It would be text of the answer again and again.
+                status = replace(status, beat=Beat.COMMENT)
             if not may_begin_early(request):
                 status = replace(status, first_after=None)
         exchange.stats = wire.stats

@@ -286,6 +286,8 @@ class Relay:
                                 await write(out)
                             except ConnectionError:
                                 raise CutOff(Outcome.CLIENT_GONE) from None
+                    if held:
+                        pace.held.observe(now() - held)
         except TimeoutError:
             return TIMED_OUT
         except BROKEN:

@@ -31,6 +31,8 @@ class _Call:
     name: Any = None
     index: int | None = None
     waiting: list[Record] = field(default_factory=list)
+    told: bool = False
+    """Its name was told of."""
 
     def continues(self, call_id: Any, name: Any) -> bool:
         """Whether a delta with this id and name, either of which may be missing, is more of it.
@@ -77,6 +79,9 @@ class CallFilter:
     def finish(self) -> None:
         """No further delta will come: a call that was never named is hidden."""
         for call in self._calls.values():
+            if not call.told:
+                call.told = True
+                self._progress.call(call, "")
             if call.name is None:
                 self._name(call, "")
                 self._hide_all(call)
@@ -141,6 +146,7 @@ class CallFilter:
 
     def _tell(self, call: _Call, name: Any, function: Record) -> None:
         said = name if isinstance(name, str) and name else None
+        call.told = call.told or said is not None
         self._progress.call(call, said, function.get("arguments") or function.get("input") or "")
 
     def _call_of(self, delta: Record, name: Any, position: int | None) -> _Call:
@@ -162,8 +168,6 @@ class CallFilter:
 
     def _name(self, call: _Call, name: Any) -> None:
         call.name = name
-        if not name:
-            self._progress.call(call, "")
         if self._wish is ToolCalls.KEEP:
             return
         declared = isinstance(name, str) and name in self._declared

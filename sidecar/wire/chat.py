@@ -53,11 +53,20 @@ class Chat:
         """What the next event is likely to be, and of which choice."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
+        self._current: Choice | None = None
+        """The one that was read last."""
+        self._usage = b""
+        """A chunk with the usage, which waits for a finish that was postponed."""
 
     @property
     def lanes(self) -> dict[int, Lane]:
         """The lane of each choice, by its index."""
         return {index: choice.lane for index, choice in self._choices.items()}
+
+    @property
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        return self._current is not None and self._current.lane.hesitates
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a chunk that is like one that passed in all but its text; None if it
@@ -67,6 +76,7 @@ class Chat:
         template, choice = self._expected
         if not choice.repeats:
             return None
+        self._current = choice
         text = template.text_of(data)
         if text is None:
             return None
@@ -90,13 +100,14 @@ class Chat:
         self._note(record)
         items = record.get("choices")
         if not items:
-            if not changed:
-                return _PASS
-            if not _carries(record):
-                return _DROP
-            return Reading(Verdict.REWRITE, (written(dump(record, exact=event.exact)),))
+            return self._read_envelope(record, event, changed)
         self._latest = record
-        return self._read_choices(record, _items(items), event, changed)
+        reading = self._read_choices(record, _items(items), event, changed)
+        if self._usage and not self._postpones:
+            # The answer goes on, and this is no more its end.
+            out = reading.out or ((written(event.text),) if reading.verdict is Verdict.PASS else ())
+            reading = Reading(Verdict.REWRITE, (self._take_usage(), *out), last=reading.last)
+        return reading
 
     def read_document(self, document: Parsed) -> bytes | None:
         """Judge a whole answer: the document for the client, None if it is the same. Raises
@@ -134,6 +145,8 @@ class Chat:
             else:
                 self._finish(index)
                 out.append(self._chunk(index, {}, choice.postponed))
+        if self._usage:
+            out.append(self._take_usage())
         if not complete:
             out.append(written(self._fault(fault or UPSTREAM_CLOSED)))
         return out
@@ -151,6 +164,27 @@ class Chat:
         """A chunk that says ``text`` under this key of its delta."""
         return self._chunk(0, {key: text})
 
+    def _read_envelope(self, record: Record, event: Parsed, changed: bool) -> Reading:
+        """Judge a chunk without a choice."""
+        if changed and not _carries(record):
+            return _DROP
+        if record.get("usage") and self._postpones:
+            # Some clients keep the usage of the last chunk only: the finish must come before it.
+            self._usage = written(dump(record, exact=event.exact) if changed else event.text)
+            return _DROP
+        if not changed:
+            return _PASS
+        return Reading(Verdict.REWRITE, (written(dump(record, exact=event.exact)),))
+
+    @property
+    def _postpones(self) -> bool:
+        """Whether the finish of a choice waits for the end of the stream."""
+        return any(choice.postponed is not None for choice in self._choices.values())
+
+    def _take_usage(self) -> bytes:
+        usage, self._usage = self._usage, b""
+        return usage
+
     def _read_choices(
         self, record: Record, items: list[Record], event: Parsed, changed: bool
     ) -> Reading:
@@ -158,7 +192,7 @@ class Chat:
         passed, says = True, False
         for item in items:
             index = self._index(item)
-            choice = self._choice(index)
+            choice = self._current = self._choice(index)
             had_finished = choice.finished
             verdict = choice.read(item)
             passed = passed and verdict is Verdict.PASS
@@ -260,6 +294,8 @@ class Chat:
             rest = {} if choice.finished else choice.release(complete=False)
             if rest:
                 out.append(self._chunk(index, rest))
+        if self._usage:
+            out.append(self._take_usage())
         out.append(written(self._upstream_error(error)))
         return Reading(Verdict.REWRITE, tuple(out), last=True)
 

@@ -60,8 +60,7 @@ class MadeItem:
         if self.item["type"] == "function_call":
             self.item["arguments"] = text
         else:
-            kind = self._kind
-            self.item["content"] = [part[0]["part"] if part else {"type": kind, "text": text}]
+            self.item["content"] = [part[0]["part"]]
         self.item["status"] = status
         last = {"type": "response.output_item.done", "output_index": self.index, "item": self.item}
         return [done, *part, last]
@@ -76,7 +75,9 @@ class MadeItem:
         return {"logprobs": []} if self._kind == "output_text" else {}
 
     def _part(self, step: str, text: str) -> list[Record]:
-        if self._kind != "output_text":
+        if self._kind == "function_call_arguments":
             return []
-        part: Record = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+        part: Record = {"type": self._kind, "text": text}
+        if self._kind == "output_text":
+            part |= {"annotations": [], "logprobs": []}
         return [{"type": f"response.content_part.{step}", **self._where, "part": part}]

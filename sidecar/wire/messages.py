@@ -66,6 +66,7 @@ class Messages:
         self._blocks = Blocks(ruling)
         self.stats = self._blocks.stats
         self.progress = self._blocks.progress
+        self._usage: Record = {}
         self._begun = False
         """The client knows of a message."""
         self._complete = False
@@ -76,6 +77,11 @@ class Messages:
     def lanes(self) -> dict[int, Lane]:
         """The lane of the text that is read now."""
         return self._blocks.lanes
+
+    @property
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        return self._blocks.texts.lane.hesitates
 
     # A stream.
 
@@ -256,7 +262,10 @@ class Messages:
         if record.get("model"):
             self.stats.model = record["model"]
         if record.get("usage"):
-            self.stats.tokens |= messages_tokens(record["usage"])
+            # The end of a stream says again only what has changed.
+            said = record["usage"].items()
+            self._usage |= {key: value for key, value in said if value is not None}
+            self.stats.tokens |= messages_tokens(self._usage)
 
     def _judge_ending(self, record: Record) -> bool:
         """Judge why a message ended, in place. Returns whether that was changed."""

@@ -74,6 +74,11 @@ class OllamaChat:
         """The one lane."""
         return {0: self._choice.lane}
 
+    @property
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        return self._choice.lane.hesitates
+
     def repeat(self, _: bytes) -> Reading | None:
         """None: every line says when it was made, so that none is like another."""
         return None

@@ -20,6 +20,7 @@ from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
 from sidecar.wire.checked import an_object
 from sidecar.wire.errors import UNREADABLE_CALL
+from sidecar.wire.errorshapes import openai_error
 from sidecar.wire.fields import Record
 from sidecar.wire.made import MadeItem
 from sidecar.wire.messageitem import Held, Items
@@ -33,6 +34,9 @@ from sidecar.wire.ruling import Ruling
 
 _REWRITE = Verdict.REWRITE
 _DROP = Reading(Verdict.DROP)
+
+_BROKEN = 500
+"""The HTTP status that an error in an answer would have had."""
 
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -60,6 +64,11 @@ class Responses:
     def lanes(self) -> Mapping[tuple[int, int], Lane]:
         """The lanes of the texts that are open, by the positions of item and part."""
         return self._texts.lanes
+
+    @property
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        return self._texts.hesitates
 
     def repeat(self, _: bytes) -> Reading | None:
         """Every event has a number of its own: none is like one before."""
@@ -104,14 +113,16 @@ class Responses:
     def refuse(self, error: Any, status: int) -> list[bytes]:
         """What a client is told, in the answer that has begun, of upstream's answer with an error
         and this HTTP status instead."""
-        told = self._state.told(error, status)
-        code = told["code"] if isinstance(told["code"], str) else told["type"]
-        self._fail(Fault(code, told["message"]))
+        self._over = True
+        self._report(self._state.told(error, status))
         return list(self._writer.take())
 
     def carry(self, extra: Record) -> bytes:
-        """A sign of life, as Azure sends it, with these keys. It has no number: a client that
-        resumes a stored stream counts only what was stored."""
+        """A sign of life, as Azure sends it, with these keys; empty until the response was
+        announced, before which two SDK helpers take no other event. It has no number: a client
+        that resumes a stored stream counts only what was stored."""
+        if not self._envelope:
+            return b""
         return written(dump({"type": "keepalive"} | extra, exact=True), b"keepalive")
 
     def carry_text(self, key: str, text: str) -> bytes:
@@ -191,6 +202,10 @@ class Responses:
         """The end of an answer that cannot go on."""
         self._over = True
         self.stats.error = fault.code
+        if not self._envelope:
+            told = {"message": fault.message, "code": fault.code}
+            self._report(openai_error(_BROKEN, told)["error"])
+            return
         response = {"id": "", "object": "response", "created_at": 0, "model": ""} | self._envelope
         response |= {
             "status": "failed",
@@ -199,6 +214,12 @@ class Responses:
             "output": [],
         }
         self._writer.send(Held({"type": "response.failed", "response": response}))
+
+    def _report(self, error: Record) -> None:
+        """An error where no response was announced, which could have failed: two SDK helpers take
+        none then, and all raise what they find under ``error``."""
+        flat = {key: error[key] for key in ("code", "message", "param")}
+        self._writer.send(Held({"type": "error", **flat, "error": error}))
 
     # A document.
 

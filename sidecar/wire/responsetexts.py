@@ -40,6 +40,8 @@ class ResponseTexts:
         """A call that was to be moved has ended with its text, and is not as its family writes
         one: it is none, if the answer is complete."""
         self._count = 0
+        self._latest: Part | None = None
+        """The one that was fed last."""
         self._whole: tuple[Part | None, str, str] = (None, "", "")
         """The text that was judged last, and what of it is visible: the next event repeats it."""
 
@@ -52,6 +54,12 @@ class ResponseTexts:
             for position, part in item.parts.items()
             if part is not None and not part.ended
         }
+
+    @property
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        part = self._latest
+        return part is not None and not part.ended and part.texts.lane.hesitates
 
     # Events.
 
@@ -66,6 +74,7 @@ class ResponseTexts:
             return DROPPED
         text = record.get("delta") or ""
         begins = not part.fed
+        self._latest = part
         turns = part.feed(text)
         self._note_unreadable(part)
         if any(turn.moved or turn.calls for turn in turns):

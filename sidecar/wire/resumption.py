@@ -6,11 +6,10 @@ from its beginning, judged as it was then, and what the client has is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sidecar.core.jsontext import Parsed, as_int, parse
-from sidecar.core.lane import Lane
 from sidecar.core.sse import Decoder
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import Fault, Reading
@@ -29,9 +28,9 @@ class Resumed:
         self._after = after
 
     @property
-    def lanes(self) -> Mapping[tuple[int, int], Lane]:
-        """The lanes of its texts that are open now."""
-        return self._answer.lanes
+    def hesitates(self) -> bool:
+        """Whether the text that was read last holds something back that may be visible."""
+        return self._answer.hesitates
 
     def repeat(self, _: bytes) -> Reading | None:
         """None: every event's number is looked at."""

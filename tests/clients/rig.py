@@ -5,7 +5,7 @@ The name of a rule is the model by which a request chooses it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from sidecar.server.app import serving
 from tests.server.scripted import configured, rule
 
 from .shapes import ANSWER, ANSWERS, CALL, IN_BAND, REASONING
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Rule(NamedTuple):
@@ -83,16 +85,24 @@ async def _answer(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def serving_shapes() -> AsyncIterator[str]:
     """Upstream and sidecar on free ports; yields the origin of the sidecar."""
+    async with serving_before(_answer, ANSWERS, [one.spec for one in RULES]) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving_before(
+    answer: Handler, paths: Iterable[str], rules: Iterable[RuleSpec]
+) -> AsyncIterator[str]:
+    """A sidecar before an upstream that answers these paths with ``answer``; yields its origin."""
     app = web.Application()
-    for path in ANSWERS:
-        app.router.add_post(path, _answer)
+    for path in paths:
+        app.router.add_post(path, answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         upstream = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        specs = [one.spec for one in RULES]
-        async with serving(configured(upstream, rules=specs)) as running:
+        async with serving(configured(upstream, rules=rules)) as running:
             yield f"http://{running.data}"
     finally:
         await runner.cleanup()

@@ -110,10 +110,11 @@ def check_dialect(form: Form, wire_format: WireFormat) -> None:
     assert waiting.filter.wait() == b""
     assert waiting.filter.beat(Beat.STATUS) == b""
     beating = Told(wire_format, form)
+    carries = bool(beating.wire.carry({})) and beating.framing is not LINES
     for beat in (Beat.COMMENT, Beat.CHUNK):
-        [*_, sign] = [beating.filter.beat(beat)]
+        sign = beating.filter.beat(beat)
         assert b"hink" not in sign
-        assert sign.count(b"\n\n") == (beat is Beat.CHUNK and beating.framing is not LINES)
+        assert sign.count(b"\n\n") == (beat is Beat.CHUNK and carries)
 
 
 def read_status(frame: bytes, form: Form) -> dict[str, Any] | None:

@@ -81,6 +81,12 @@ def test_a_status_on_the_wire(form: Form, written: str) -> None:
 
 def test_the_signs_of_life_that_the_other_formats_carry_a_status_in() -> None:
     found = {each.name: Told(each, None).wire.carry({"sidecar": 1}) for each in WIRE_FORMATS}
+    # Two SDK helpers take nothing before the response was announced.
+    assert found["responses"] == b""
+    [responses] = [each for each in WIRE_FORMATS if each.name == "responses"]
+    announced = Told(responses, None)
+    announced.run([stream(responses)])
+    found["responses"] = announced.wire.carry({"sidecar": 1})
     assert found["responses"] == b'event: keepalive\ndata: {"type":"keepalive","sidecar":1}\n\n'
     assert found["messages"] == b'event: ping\ndata: {"type":"ping","sidecar":1}\n\n'
     assert b'"choices":[{"index":0,"text":"","logprobs":null,' in found["completions"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Clock:
-    """That of the running loop, from now on."""
+    """That of the running loop, from now on. ``frozen``: it only jumps."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, frozen: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        self._real = loop.time
+        now = loop.time()
+        self._real: Callable[[], float] = (lambda: now) if frozen else loop.time
         self._ahead = 0.0
         setattr(loop, "time", self._now)  # noqa: B010  # a method, to the type checker
 

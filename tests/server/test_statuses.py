@@ -357,7 +357,26 @@ async def test_an_error_in_time_keeps_its_status_and_one_that_is_late_is_in_the_
     assert done == "[DONE]"
 
 
-@pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda each: each.name)
+async def test_the_built_in_budget_is_between_50_and_400_milliseconds() -> None:
+    """An upstream that answers 429 after 50 ms, and one that does after 400 ms."""
+    async with proxied(built_in=True, seconds=FAR) as rig:
+        clock = Clock(frozen=True)
+        async with rig.call(chat()) as (client, call):
+            clock.advance(0.05)
+            await call.send(LIMITED)
+            soon = await client.answer()
+        async with rig.call(chat()) as (client, call):
+            clock.advance(0.2)
+            assert (await client.head()).status == 200
+            assert phases(await client.chunk()) == ["waiting"]
+            clock.advance(0.2)
+            await call.send(LIMITED)
+            late = await rest(client)
+    assert (soon.status, soon.head.one("Retry-After")) == (429, "7")
+    assert payloads(late)[0]["error"]["message"] == "Slow down."
+
+
+@per_format
 async def test_a_late_error_is_in_the_formats_own_words(wire_format: WireFormat) -> None:
     async with proxied(status=at_once()) as rig, rig.call(asked(wire_format)) as (client, call):
         assert (await client.head()).status == 200
@@ -368,8 +387,8 @@ async def test_a_late_error_is_in_the_formats_own_words(wire_format: WireFormat)
     assert b"Slow down." in last
     match wire_format.name:
         case "responses":
-            assert said["type"] == "response.failed"
-            assert said["response"]["error"] == {"code": "slow", "message": "Slow down."}
+            assert (said["type"], said["code"], said["message"]) == ("error", "slow", "Slow down.")
+            assert said["error"]["type"] == "rate_limit"
         case "messages":
             assert (said["type"], said["error"]["type"]) == ("error", "rate_limit")
         case "ollama_chat" | "ollama_generate":
@@ -512,6 +531,20 @@ async def test_a_heartbeat_may_be_a_chunk_or_the_status_again() -> None:
             assert (again["phase"], again["text"]) == ("thinking", "Thinking…")
             assert again["seq"] == thinking["seq"] + 1
             assert again["elapsed_ms"] >= thinking["elapsed_ms"] + 15_000
+
+
+@pytest.mark.parametrize("form", [Form.REASONING, Form.CONTENT])
+async def test_a_heartbeat_is_never_text_of_the_answer(form: Form) -> None:
+    """Not even where a status is."""
+    spec = wishes(first_after=None, heartbeat=15.0, beat=Beat.STATUS, form=form)
+    async with proxied(status=spec, seconds=FAR, idle=FAR) as rig:
+        clock = Clock()
+        async with rig.call(chat()) as (client, call):
+            await begun(rig, clock, client, call)
+            await call.send(framed(chunk({"reasoning_content": "hm"})))
+            assert b"Thinking" in await client.chunk()
+            clock.advance(15)
+            assert await client.chunk() == b": keep-alive\n"
 
 
 async def test_no_heartbeat_comes_before_the_answer_has_begun_or_where_it_is_off() -> None:

@@ -257,11 +257,21 @@ def test_an_agents_rounds_have_one_finish_and_it_is_the_last() -> None:
     assert SECRET.encode() not in left.raw
 
 
-def test_a_finish_that_was_held_back_comes_after_the_usage_and_before_the_end_mark() -> None:
+def test_a_finish_that_was_held_back_comes_before_the_usage() -> None:
+    """Some clients keep the usage of the last chunk only, and its finish would have none."""
     left = send(ROLE, A_CALL, chunk({}, "tool_calls"), usage_chunk())
-    assert [bool(value["choices"]) for value in left.payloads] == [True, False, True]
-    assert left.payloads[1]["usage"] == USAGE
-    assert left.payloads[2] == chunk({}, "stop")
+    assert [bool(value["choices"]) for value in left.payloads] == [True, True, False]
+    assert left.payloads[1] == chunk({}, "stop")
+    assert left.payloads[2]["usage"] == USAGE
+
+
+def test_a_usage_that_waits_for_a_finish_leaves_if_the_answer_goes_on_or_breaks_off() -> None:
+    on = send(ROLE, A_CALL, chunk({}, "tool_calls"), usage_chunk(), chunk({"content": "a"}), STOP)
+    assert [value.get("usage") for value in on.payloads] == [None, USAGE, None, None]
+    assert on.choice().text == "a"
+    assert on.choice().finishes == ["stop"]
+    broken = send(ROLE, A_CALL, chunk({}, "tool_calls"), usage_chunk(), {"error": {"message": "x"}})
+    assert [value.get("usage") for value in broken.payloads] == [None, USAGE, None]
 
 
 def test_an_agent_that_dies_after_a_round_of_calls_ends_in_an_error() -> None:

@@ -62,6 +62,10 @@ class Like:
     def progress(self, progress: Progress) -> None:
         raise NotImplementedError
 
+    @property
+    def hesitates(self) -> bool:
+        return self.answer.hesitates
+
     def carry(self, extra: dict[str, object]) -> bytes:
         return self.answer.carry(extra)
 

@@ -8,13 +8,24 @@ from itertools import groupby
 import pytest
 
 from sidecar.core.channel import Channel
+from sidecar.core.policy import Policy
 from sidecar.core.progress import Phase, Step
+from sidecar.core.sse import event
+from sidecar.core.status import StatusPolicy
+from sidecar.core.statustext import StatusText, StatusTexts
 from sidecar.core.stream import StreamFilter
 from sidecar.wire.answer import Answer
+from sidecar.wire.calls import CallFilter
+from sidecar.wire.messages import Messages
+from sidecar.wire.responses import Responses
+from sidecar.wire.ruling import Ruling, Shared
+from sidecar.wire.texts import Texts
 from tests.cuts import at_random, two_way, units
 from tests.promises import LIMIT, Case, cases_in_company, name, segments, stream
 from tests.statuses import Collected, phases_of
+from tests.wire.adapters import compact
 from tests.wire.recordings import Recording, recordings
+from tests.wire.streams import ruling
 from tests.wire.test_transcripts import MAX_FOR_EVERY_CUT
 
 OF_CHANNEL = {
@@ -61,7 +72,25 @@ def expected(case: Case) -> list[object]:
 
 
 def check(case: Case, pieces: Sequence[str]) -> None:
-    steps = steps_of(case.chat(), [stream(pieces)])
+    """As a chat's stream."""
+    check_steps(case, steps_of(case.chat(), [stream(pieces)]))
+
+
+def check_text(case: Case, pieces: Sequence[str]) -> None:
+    """The text alone, which is quicker."""
+    ruled = Ruling(case.policy, case.vocabulary, start=case.start)
+    shared = Shared(ruled)
+    calls = CallFilter(case.policy.tool_calls, (), shared.stats, shared.progress)
+    texts = Texts(ruled, shared, calls, shared.progress)
+    for piece in pieces:
+        texts.feed(piece)
+    texts.finish(cut_off=False)
+    shared.progress.finish()
+    check_steps(case, shared.progress.take())
+
+
+def check_steps(case: Case, steps: Sequence[Step]) -> None:
+    """They are those of the example."""
     example = case.example
     phases = [step.phase for step in steps]
     if not example.tool_call.strip():
@@ -84,4 +113,95 @@ def test_a_family_has_its_phases_and_its_tools_in_every_cut(case: Case) -> None:
     for pieces in at_random(text, 6):
         check(case, pieces)
     for pieces in two_way(text):
-        check(case, pieces)
+        check_text(case, pieces)
+
+
+# --- sources ------------------------------------------------------------------------------------
+
+SEARCHED = "https://tides.example/1"
+CITED = "https://tides.example/2"
+RESPONSE_EVENTS = (
+    {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": {
+            "type": "web_search_call",
+            "id": "ws_1",
+            "status": "completed",
+            "action": {
+                "type": "search",
+                "query": "tides",
+                "sources": [{"type": "url", "url": SEARCHED}],
+            },
+        },
+    },
+    {
+        "type": "response.output_text.delta",
+        "item_id": "msg_1",
+        "output_index": 1,
+        "content_index": 0,
+        "delta": "At noon.",
+    },
+    {
+        "type": "response.output_text.annotation.added",
+        "item_id": "msg_1",
+        "output_index": 1,
+        "content_index": 0,
+        "annotation_index": 0,
+        "annotation": {"type": "url_citation", "url": CITED, "title": "T"},
+    },
+)
+CITATION = {"type": "web_search_result_location", "url": CITED, "title": "T", "cited_text": "x"}
+MESSAGE_EVENTS = (
+    {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {
+            "type": "server_tool_use",
+            "id": "st_1",
+            "name": "web_search",
+            "input": {"query": "tides"},
+        },
+    },
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "content_block_start",
+        "index": 1,
+        "content_block": {
+            "type": "web_search_tool_result",
+            "tool_use_id": "st_1",
+            "content": [{"type": "web_search_result", "url": SEARCHED, "title": ""}],
+        },
+    },
+    {"type": "content_block_stop", "index": 1},
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "text_delta", "text": "At noon."},
+    },
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "citations_delta", "citation": CITATION},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "events"),
+    [(Responses, RESPONSE_EVENTS), (Messages, MESSAGE_EVENTS)],
+    ids=["responses", "messages"],
+)
+def test_the_sources_of_a_hosted_search_and_of_a_citation_are_told(
+    answer: type[Responses | Messages], events: Sequence[dict[str, object]]
+) -> None:
+    """The arguments of the search may be named too."""
+    texts = StatusTexts(tools=(("web_search", StatusText("{args.query}")),))
+    ruled = ruling(Policy())._replace(status=StatusPolicy(sources=True, texts=texts))
+    sent = [event(compact(each).encode(), str(each["type"]).encode()) for each in events]
+    steps = steps_of(answer(ruled), sent)
+    assert [step.source.url for step in steps if step.source is not None] == [SEARCHED, CITED]
+    [call] = [step for step in steps if step.phase is Phase.CALLING_TOOL]
+    assert (call.tool, dict(call.arguments)) == ("web_search", {"query": "tides"})
+    told = [step.phase for step in steps if step.source is None]
+    assert told == [Phase.CALLING_TOOL, Phase.READING_RESULT, Phase.ANSWERING]
