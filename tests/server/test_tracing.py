@@ -27,6 +27,8 @@ from sidecar import __version__
 from sidecar.server.exchange import Outcome
 from sidecar.server.tracing import Trace, Tracing, tracing_from_environment
 
+from .scripted import DONE, FINISH, ROLE, chat, chunk, proxied, streamed, text
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 """Seconds for what should take none."""
@@ -478,3 +480,42 @@ async def test_nobody_waits_for_the_collector(monkeypatch: pytest.MonkeyPatch) -
 
 def spans_in(batch: ExportTraceServiceRequest) -> int:
     return sum(len(scope.spans) for of in batch.resource_spans for scope in of.scope_spans)
+
+
+# --- a request ----------------------------------------------------------------------------------
+
+
+async def test_a_request_is_a_span_between_the_clients_and_upstreams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told when the sidecar stops, with what upstream said of the answer."""
+    usage = chunk({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 5})
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        async with proxied() as rig:
+            rig.upstream.reply(streamed(ROLE, text("secret answer"), usage, DONE))
+            fields = (f"traceparent: {TRACEPARENT}", "tracestate: a=b")
+            await rig.ask(chat(*fields, model="asked"))
+            [call] = rig.upstream.calls
+        batch = await collector.batch()
+    [span] = batch.resource_spans[0].scope_spans[0].spans
+    version, trace, parent, _ = (call.request.one("traceparent") or "").split("-")
+    assert (version, trace, parent) == ("00", TRACE, span.span_id.hex())
+    assert call.request.one("tracestate") == "a=b"
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+    assert span.name == "chat asked"
+    said = {pair.key: pair.value for pair in span.attributes}
+    assert said["gen_ai.response.model"].string_value == "m"
+    assert said["gen_ai.usage.input_tokens"].int_value == 3
+    assert said["gen_ai.usage.output_tokens"].int_value == 5
+    assert said["http.response.status_code"].int_value == 200
+    assert said["gen_ai.response.time_to_first_chunk"].double_value > 0
+    assert b"secret" not in batch.SerializeToString()
+
+
+async def test_without_a_collector_the_clients_trace_goes_through_as_it_came() -> None:
+    async with proxied() as rig:
+        rig.upstream.reply(streamed(ROLE, FINISH, DONE))
+        await rig.ask(chat(f"traceparent: {TRACEPARENT}"))
+        [call] = rig.upstream.calls
+    assert call.request.all("traceparent") == [TRACEPARENT]
