@@ -11,10 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import (
-    Field,
-    StrictBool,
-)
+from pydantic import Field, StrictBool
 
 from sidecar.core.policy import (
     EncryptedReasoning,
@@ -42,7 +39,10 @@ from sidecar.rules.configvalues import (
     AddressText,
     ApiKey,
     BaseUrl,
+    Count,
+    CountOrOff,
     Duration,
+    DurationOrZero,
     EmptyAnswer,
     EmptyAnswerText,
     Folder,
@@ -93,11 +93,23 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes."""
+    """Bytes, but for the numbers of answers under way: ``streams`` in all, and those of one client,
+    None if that is not limited."""
 
     request_body: int
     event: int
     promoted: int
+    streams: int
+    streams_per_client: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Seconds: how long new requests are still served once the end has been asked for, and how long
+    the answers under way may take from then on."""
+
+    delay: float
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +132,13 @@ class Config:
     """
 
     listen: Address
+    reuse_port: bool
     admin: Address
     upstream: Upstream
     limits: Limits
+    write_timeout: float
+    """Seconds in which a client must take something of what is written to it."""
+    drain: Drain
     formats: Path | None
     access_log: AccessLog
     models: tuple[str, ...] | None
@@ -187,6 +203,28 @@ class LimitsSection(Section):
     promoted: Size = Field(
         default=64 * 1024,
         description="of the reasoning that one answer keeps for 'on_empty: promote' (64KiB)",
+    )
+    streams: Count = Field(
+        default=4096, description="how many answers may be under way at a time (4096)"
+    )
+    streams_per_client: CountOrOff = Field(
+        default=None,
+        description="how many of them for one client, by its key or else its address (off)",
+    )
+
+
+class DrainSection(Section):
+    """Durations such as ``5s``."""
+
+    delay: DurationOrZero = Field(
+        default=5.0,
+        description="after SIGTERM, how long new requests are still served while /readyz says that "
+        "there should be none (5s)",
+    )
+    timeout: DurationOrZero = Field(
+        default=300.0,
+        description="how long the answers under way may then take until they end with an error "
+        "(300s)",
     )
 
 
@@ -310,13 +348,27 @@ class ConfigSection(Section):
     listen: AddressText = Field(
         default=Address("127.0.0.1", 8080), description="where clients connect, HOST:PORT"
     )
+    reuse_port: StrictBool = Field(
+        default=False,
+        description="true: other processes may listen on the same address, each with an admin port "
+        "of its own",
+    )
     admin: AddressText = Field(
         default=Address("127.0.0.1", 9090),
         description="where /healthz, /readyz and /metrics are, HOST:PORT",
     )
     upstream: UpstreamSection = Field(description="a mapping with the upstream's base_url")
     limits: LimitsSection = Field(
-        default=LimitsSection(), description="sizes such as 512B, 8KiB, 32MiB or a number of bytes"
+        default=LimitsSection(),
+        description="sizes such as 512B, 8KiB, 32MiB or a number of bytes, and numbers of answers",
+    )
+    write_timeout: Duration = Field(
+        default=60.0,
+        description="a client that takes nothing of what is written to it for so long is cut off "
+        "(60s)",
+    )
+    drain: DrainSection = Field(
+        default=DrainSection(), description="how the sidecar ends after SIGTERM"
     )
     formats: Annotated[Folder | None, Given] = Field(
         default=None,
@@ -415,9 +467,12 @@ def _config(section: ConfigSection) -> Config:
     rules = tuple(_rule(index, rule, section.status) for index, rule in enumerate(section.rules))
     return Config(
         listen=section.listen,
+        reuse_port=section.reuse_port,
         admin=section.admin,
         upstream=_upstream(section.upstream),
         limits=_limits(section.limits),
+        write_timeout=section.write_timeout,
+        drain=Drain(section.drain.delay, section.drain.timeout),
         formats=section.formats,
         access_log=section.access_log,
         models=section.models,
@@ -435,7 +490,7 @@ def _built_in(status: StatusSection) -> tuple[RuleSpec, ...]:
 
 
 def _limits(section: LimitsSection) -> Limits:
-    return Limits(section.request_body, section.event, section.promoted)
+    return Limits(**{limit.name: getattr(section, limit.name) for limit in fields(Limits)})
 
 
 def _upstream(section: UpstreamSection) -> Upstream:

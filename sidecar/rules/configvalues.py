@@ -61,6 +61,9 @@ class AccessLog(StrEnum):
 MAX_MODELS: Final = 64
 """Models that metrics tell apart: each has about a hundred time series on each route."""
 
+_MAX_COUNT: Final = 1_000_000
+"""More file descriptors than any system gives to one process."""
+
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)?")
@@ -101,6 +104,30 @@ def duration(value: object) -> float:
     if seconds <= 0:
         raise ValueError("expected a duration with its unit, such as 300ms, 5s, 2m or 1h")
     return seconds
+
+
+def _duration_or_zero(value: object) -> float:
+    if value in ("0", 0) and not isinstance(value, bool):
+        return 0.0
+    try:
+        return duration(value)
+    except ValueError:
+        raise ValueError("expected 0 or a duration with its unit, such as 5s or 2m") from None
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 < value <= _MAX_COUNT:
+        raise ValueError(f"expected a number from 1 to {_MAX_COUNT}")
+    return value
+
+
+def _count_or_off(value: object) -> int | None:
+    if value == "off":
+        return None
+    try:
+        return _count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
 
 
 def _size(value: object) -> int:
@@ -246,6 +273,13 @@ def _written(pattern: re.Pattern[str], *examples: str) -> WithJsonSchema:
 AddressText: TypeAlias = Annotated[Address, BeforeValidator(parse_address, str)]
 Duration: TypeAlias = Annotated[
     float, BeforeValidator(duration), _written(_DURATION, "300ms", "5s", "2m", "1h")
+]
+DurationOrZero: TypeAlias = Annotated[
+    float, PlainValidator(_duration_or_zero, Duration | Literal[0])
+]
+Count: TypeAlias = Annotated[int, PlainValidator(_count, PositiveInt)]
+CountOrOff: TypeAlias = Annotated[
+    int | None, PlainValidator(_count_or_off, PositiveInt | Literal["off"])
 ]
 _SizeText: TypeAlias = Annotated[str, _written(_SIZE, "8KiB", "32MiB", "1GiB")]
 Size: TypeAlias = Annotated[int, BeforeValidator(_size, PositiveInt | _SizeText)]

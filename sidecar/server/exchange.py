@@ -46,11 +46,15 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """We answered it ourselves: a path, a size or a body that is not served."""
     CLIENT_GONE = "client_gone"
+    CLIENT_TIMEOUT = "client_timeout"
+    """The client took nothing of what was written to it."""
     UPSTREAM_ERROR = "upstream_error"
     """Upstream could not be reached, or its answer was an error or none that could be begun."""
     UPSTREAM_INCOMPLETE = "upstream_incomplete"
     """The answer broke off, or ended with an error in the protocol."""
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    SHUT_DOWN = "shut_down"
+    """We were told to end, and it took longer than we had."""
     FAILED = "failed"
     """By a mistake of our own."""
 
@@ -151,6 +155,11 @@ class Exchange:
         """The head of upstream's answer has come."""
         self._upstream_status = status
         self._stop("upstream_headers")
+
+    @property
+    def begun(self) -> bool:
+        """The head of the client's answer is out."""
+        return self._status is not None
 
     def begins(self, status: int) -> None:
         """The head of the client's answer is sent, with this status."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -24,9 +25,161 @@ _IDLE_CONNECTION = 75.0
 """Seconds that a client may keep a connection without a request. aiohttp's hour would leave a
 client that never finishes its request head for as long."""
 
+_CANCELLED = 1.0
+"""Seconds in which a handler that is cancelled can clean up; aiohttp waits for them twice."""
+
+
+class Listener:
+    """One address that is listened on.
+
+    ``write_timeout``: seconds in which a client must take something of what is written to it.
+    ``connections``: how many there may be; one more is closed at once.
+    """
+
+    def __init__(self, handler: Handler, *, write_timeout: float, connections: int) -> None:
+        self._server = _Server(
+            handler, connections=connections, protocol={"write_timeout": write_timeout}
+        )
+        self._listening: asyncio.Server | None = None
+
+    async def start(self, address: Address, *, reuse_port: bool = False) -> Address:
+        """Listen; the address with its real port. Raises OSError if that cannot be.
+
+        ``reuse_port``: other processes may listen on it too, and the system gives each connection
+        to one of them (SO_REUSEPORT).
+        """
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._server,
+            address.host,
+            address.port,
+            backlog=_BACKLOG,
+            reuse_port=reuse_port or None,
+        )
+        host, port, *_ = self._listening.sockets[0].getsockname()
+        return Address(host, port)
+
+    def announce_end(self) -> None:
+        """From now on an answer says that its connection ends with it."""
+        self._server.closing = True
+
+    def close(self) -> None:
+        """Listen no more, and close the connections on which nothing is under way; the others are
+        closed after what is."""
+        self.announce_end()
+        if self._listening is not None:
+            self._listening.close()
+        self._server.close_idle()
+
+    async def stop(self) -> None:
+        """Close the listener and all its connections, whatever is under way on them."""
+        self.close()
+        await self._server.shutdown(_CANCELLED)
+        if self._listening is not None:
+            await self._listening.wait_closed()
+
+
+class _Server(web.Server):
+    """Makes our protocol for each connection."""
+
+    def __init__(self, handler: Handler, *, connections: int, protocol: dict[str, Any]) -> None:
+        super().__init__(self._serve, request_factory=_request, handler_cancellation=True)
+        self.closing = False
+        """No connection is kept for another request."""
+        self._handler = handler
+        self._most = connections
+        self._options = protocol
+        self._busy: set[RequestHandler] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        return len(self._connections) > self._most
+
+    def __call__(self) -> _Protocol:
+        return _Protocol(
+            self,
+            loop=self._loop,
+            auto_decompress=False,
+            access_log=None,
+            keepalive_timeout=_IDLE_CONNECTION,
+            **self._options,
+        )
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is under way. aiohttp's own ``pre_shutdown`` only
+        stops reading, from these and from those whose request is still arriving."""
+        for connection in self.connections:
+            if connection not in self._busy:
+                connection.force_close()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            return await self._handler(request)
+        finally:
+            self._busy.discard(connection)
+            if self.closing:
+                connection.close()
+
 
 class _Protocol(RequestHandler):
-    """Answers what is not HTTP without quoting it: it may be a key or a prompt."""
+    """One connection of a client.
+
+    Answers what is not HTTP without quoting it, which may be a key or a prompt; and cuts off a
+    client that for ``write_timeout`` seconds takes nothing of what is written to it.
+    """
+
+    def __init__(self, server: _Server, *, write_timeout: float, **options: Any) -> None:
+        super().__init__(server, **options)
+        self.server = server
+        self.stalled = False
+        """It was cut off."""
+        self._write_timeout = write_timeout
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """What the system does not take at once is what the client has not taken."""
+        super().connection_made(transport)
+        connected = cast(asyncio.Transport, transport)
+        connected.set_write_buffer_limits(high=0)
+        if self.server.is_full:
+            connected.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """There is nobody left to wait for."""
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes less than is written."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """The client has taken everything."""
+        self._stop_watching()
+        super().resume_writing()
+
+    def _watch(self) -> None:
+        if self.transport is not None:
+            size = self.transport.get_write_buffer_size()
+            self._stall_timer = self._loop.call_later(self._write_timeout, self._look, size)
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _look(self, before: int) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.get_write_buffer_size() < before:
+            self._watch()
+        else:
+            self.stalled = True
+            transport.abort()
 
     def handle_error(
         self,
@@ -49,34 +202,25 @@ class _Protocol(RequestHandler):
         return reply
 
 
-class _Server(web.Server):
-    """Makes our protocol for each connection."""
+class _Request(web.BaseRequest):
+    """A request whose connection ends with its answer when the listener is about to end."""
 
-    def __init__(self, handler: Handler, **options: Any) -> None:
-        super().__init__(handler, handler_cancellation=True)
-        self._options = options
-
-    def __call__(self) -> _Protocol:
-        return _Protocol(self, loop=self._loop, **self._options)
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow on the connection (RFC 9112, 9.3)."""
+        return super().keep_alive and not _connection(self).server.closing
 
 
-class Listener:
-    """One address that is listened on."""
+def _request(
+    message: Any, payload: Any, protocol: RequestHandler, writer: Any, task: asyncio.Task[None]
+) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
-    def __init__(self, handler: Handler) -> None:
-        server = _Server(
-            handler, auto_decompress=False, access_log=None, keepalive_timeout=_IDLE_CONNECTION
-        )
-        # aiohttp waits this many seconds twice; what is still open then is cut.
-        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
 
-    async def start(self, address: Address) -> Address:
-        """Listen; the address with its real port. Raises OSError if that cannot be."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, address.host, address.port, backlog=_BACKLOG).start()
-        host, port, *_ = self._runner.addresses[0]
-        return Address(host, port)
+def has_stalled(request: web.BaseRequest) -> bool:
+    """Whether its client was cut off because it did not read."""
+    return _connection(request).stalled
 
-    async def stop(self) -> None:
-        """Close the listener and its connections."""
-        await self._runner.cleanup()
+
+def _connection(request: web.BaseRequest) -> _Protocol:
+    return cast(_Protocol, request.protocol)

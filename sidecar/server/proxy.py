@@ -25,7 +25,9 @@ from sidecar.server.advice import Advice
 from sidecar.server.downstream import Downstream
 from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
 from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
+from sidecar.server.inflight import InFlight, Stopping, TooMany
 from sidecar.server.inquiry import headers_of, read_inquiry
+from sidecar.server.listener import has_stalled
 from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply
 from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
@@ -59,9 +61,15 @@ class Proxy:
     """Serves requests by ``config`` and ``rules``."""
 
     def __init__(
-        self, config: Config, rules: RuleSet, upstream: UpstreamClient, reporting: Reporting
+        self,
+        config: Config,
+        rules: RuleSet,
+        upstream: UpstreamClient,
+        reporting: Reporting,
+        in_flight: InFlight,
     ) -> None:
         self._config = config
+        self._in_flight = in_flight
         self._rules = rules
         self._upstream = upstream
         self._reporting = reporting
@@ -78,8 +86,12 @@ class Proxy:
             return reply
         except Refusal as refusal:
             exchange.outcome = _outcome_of(refusal)
+            if exchange.begun:
+                raise ConnectionResetError from None
             exchange.begins(refusal.status)
-            reply = error_reply(refusal.status, refusal.fault, shape=exchange.route.error)
+            reply = error_reply(
+                refusal.status, refusal.fault, refusal.headers, shape=exchange.route.error
+            )
             if not request.content.at_eof():
                 reply.force_close()
             return reply
@@ -90,6 +102,8 @@ class Proxy:
             exchange.outcome = Outcome.FAILED
             raise
         finally:
+            if has_stalled(request):
+                exchange.outcome = Outcome.CLIENT_TIMEOUT
             exchange.end()
 
     async def _serve(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
@@ -100,16 +114,24 @@ class Proxy:
         if any(map(_NOT_UTF8.search, request.headers.values())):
             raise Refusal(400, "bad_request", "The value of a request header is not UTF-8.")
         url = f"{route.url}?{query}" if query else route.url
+        with self._in_flight.admitted(request):
+            if self._rules.rules and route.wire_format is not None and not opens_websocket(request):
+                return await self._judged(request, exchange, route.wire_format, url)
+            async with self._in_flight.until_stopped():
+                return await self._unjudged(request, exchange, url)
+
+    async def _unjudged(
+        self, request: web.BaseRequest, exchange: Exchange, url: str
+    ) -> web.StreamResponse:
+        """The answer to a request that is in no wire format, or that no rule can be about."""
         if opens_websocket(request):
             if self._config.websocket is WebSockets.REFUSE:
                 raise Refusal(501, "not_supported", "WebSockets are not served here.")
             return await tunnel(request, exchange, self._upstream, url, self._config)
         await ask_for_body(request)
-        if self._rules.rules:
-            if route.wire_format is not None:
-                return await self._judged(request, exchange, route.wire_format, url)
-            if route.stored is not None and self._rules.hides:
-                return await self._retrieval.serve(request, exchange, route.stored, url)
+        stored = exchange.route.stored
+        if stored is not None and self._rules.hides:
+            return await self._retrieval.serve(request, exchange, stored, url)
         return await self._untouched(request, exchange, url, streamed_body(request))
 
     async def _judged(
@@ -117,11 +139,14 @@ class Proxy:
     ) -> web.StreamResponse:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refusal(415, "unsupported_encoding", "Send the request body uncompressed.")
-        body = await whole_body(request, self._config.limits.request_body)
+        async with self._in_flight.until_stopped():
+            await ask_for_body(request)
+            body = await whole_body(request, self._config.limits.request_body)
         inquiry = read_inquiry(request, wire_format.path, body, wire_format.name)
         rule = self._rules.choose(inquiry.facts)
         if rule is None:
-            return await self._untouched(request, exchange, url, body)
+            async with self._in_flight.until_stopped():
+                return await self._untouched(request, exchange, url, body)
         model, raw_prompt = inquiry.facts.model, inquiry.raw_prompt
         exchange.govern(rule, model)
         status = rule.status.policy(request.headers.get("Accept-Language", ""))
@@ -180,7 +205,7 @@ class Proxy:
         self, asked: _Asked, ruling: Ruling, wire_format: WireFormat
     ) -> web.StreamResponse:
         """The answer as it is; what the rule would do with it is counted."""
-        async with self._answer(asked, decode=False) as answer:
+        async with self._in_flight.until_stopped(), self._answer(asked, decode=False) as answer:
             relay = Relay(asked.request, answer, asked.exchange, self._config)
             untouched = passed.untouched(answer.headers.items())
             if not is_readable(answer, decoded=False):
@@ -194,7 +219,10 @@ class Proxy:
         exchange, wire = asked.exchange, wire_format.answer(ruling)
         async with self._downstream(asked, ruling, wire, wire_format) as downstream:
             try:
-                async with self._answer(asked, decode=True) as answer:
+                async with (
+                    self._in_flight.until_stopped(),
+                    self._answer(asked, decode=True) as answer,
+                ):
                     await downstream.answered()
                     relay = Relay(asked.request, answer, exchange, self._config)
                     if downstream.begun:
@@ -293,6 +321,10 @@ class Proxy:
 
 
 def _outcome_of(refusal: Refusal) -> Outcome:
+    if isinstance(refusal, Stopping):
+        return Outcome.SHUT_DOWN
+    if isinstance(refusal, TooMany):
+        return Outcome.REFUSED
     if refusal.status < 500 or refusal.status == 501:
         return Outcome.REFUSED
     return Outcome.UPSTREAM_TIMEOUT if refusal.status == 504 else Outcome.UPSTREAM_ERROR

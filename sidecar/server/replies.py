@@ -15,12 +15,18 @@ SERVER = "sidecar"
 
 
 class Refusal(Exception):
-    """A request that is answered by ourselves, with ``status`` and one sentence."""
+    """A request that is answered by ourselves, with ``status`` and one sentence.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    ``retry_after``: seconds after which it may be asked again (RFC 9110, 10.2.3).
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after: int | None = None
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.fault = Fault(code, message)
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 def error_reply(

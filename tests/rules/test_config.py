@@ -17,6 +17,7 @@ from sidecar.rules.config import (
     BUILT_IN_RULES,
     Config,
     ConfigSection,
+    Drain,
     Limits,
     RuleSpec,
     Timeouts,
@@ -58,9 +59,18 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
     """A file that only names its upstream is a whole configuration."""
     assert folder.load(UPSTREAM) == Config(
         listen=Address("127.0.0.1", 8080),
+        reuse_port=False,
         admin=Address("127.0.0.1", 9090),
         upstream=Upstream("http://127.0.0.1:8000/v1", None, Timeouts(5.0, 300.0, 300.0)),
-        limits=Limits(32 * 1024 * 1024, event=8 * 1024 * 1024, promoted=64 * 1024),
+        limits=Limits(
+            32 * 1024 * 1024,
+            event=8 * 1024 * 1024,
+            promoted=64 * 1024,
+            streams=4096,
+            streams_per_client=None,
+        ),
+        write_timeout=60.0,
+        drain=Drain(delay=5.0, timeout=300.0),
         formats=None,
         access_log=AccessLog.JSON,
         models=None,
@@ -109,12 +119,15 @@ def test_every_key_is_read(folder: Folder) -> None:
         """
 version: 1
 listen: 0.0.0.0:80
+reuse_port: true
+write_timeout: 1.5m
+drain: {delay: 0, timeout: 2s}
 admin: "[::1]:0"
 upstream:
   base_url: https://api.example.com/openai/v1/
   api_key: sk-1
   timeouts: {connect: 300ms, first_byte: 2m, idle: 1.5h}
-limits: {request_body: 1GiB, event: 1024, promoted: 2KiB}
+limits: {request_body: 1GiB, event: 1024, promoted: 2KiB, streams: 10, streams_per_client: 3}
 paths: ["/metrics", "/slots/*"]
 response_headers: [X-Vendor-Cost]
 websocket: pass
@@ -149,7 +162,11 @@ rules:
     assert config.upstream == Upstream(
         "https://api.example.com/openai/v1", "sk-1", Timeouts(0.3, 120.0, 5400.0)
     )
-    assert config.limits == Limits(request_body=1024**3, event=1024, promoted=2048)
+    assert config.limits == Limits(
+        request_body=1024**3, event=1024, promoted=2048, streams=10, streams_per_client=3
+    )
+    assert (config.reuse_port, config.write_timeout) == (True, 90.0)
+    assert config.drain == Drain(delay=0.0, timeout=2.0)
     assert config.paths == ("/metrics", "/slots/*")
     assert config.response_headers == ("x-vendor-cost",)
     assert config.websocket is WebSockets.PASS
@@ -192,10 +209,11 @@ def test_an_unset_variable_is_told_with_all_other_mistakes(folder: Folder) -> No
 
 DURATION = "expected a duration with its unit, such as 300ms, 5s, 2m or 1h"
 SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
+COUNT = "expected a number from 1 to 1000000"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = (
-    "'version', 'listen', 'admin', 'upstream', 'limits', 'formats', 'status', 'access_log', "
-    "'models', 'rules', 'paths', "
+    "'version', 'listen', 'reuse_port', 'admin', 'upstream', 'limits', 'write_timeout', 'drain', "
+    "'formats', 'status', 'access_log', 'models', 'rules', 'paths', "
     "'response_headers' or 'websocket'"
 )
 FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"
@@ -231,8 +249,17 @@ RULE_KEYS = (
         ("limits: {event: -1}", f"2:17: limits.event: found -1, {SIZE}"),
         ("limits: {event: true}", f"2:17: limits.event: found true, {SIZE}"),
         ("limits: {event: 1.5GiB}", f"2:17: limits.event: found '1.5GiB', {SIZE}"),
-        ("limits: {evnt: 1}", "2:10: limits.evnt: unknown key, expected 'request_body', 'event' "
-         "or 'promoted'; did you mean 'event'?"),
+        ("limits: {evnt: 1}", "2:10: limits.evnt: unknown key, expected 'request_body', 'event', "
+         "'promoted', 'streams' or 'streams_per_client'; did you mean 'event'?"),
+        ("limits: {streams: 0}", f"2:19: limits.streams: found 0, {COUNT}"),
+        ("limits: {streams: off}", f"2:19: limits.streams: found 'off', {COUNT}"),
+        ("limits: {streams: true}", f"2:19: limits.streams: found true, {COUNT}"),
+        ("limits: {streams_per_client: no}", "2:30: limits.streams_per_client: found 'no', "
+         f"{COUNT}, or off"),
+        ("write_timeout: 0", f"2:16: write_timeout: found 0, {DURATION}"),
+        ("drain: {delay: 5}", "2:16: drain.delay: found 5, expected 0 or a duration with its unit, "
+         "such as 5s or 2m"),
+        ("reuse_port: 1", "2:13: reuse_port: found 1, expected true or false"),
         ("limits: {promoted: 0}", f"2:20: limits.promoted: found 0, {SIZE}"),
         ("path: [/x]", f"2:1: path: unknown key, expected {KEYS}; did you mean 'paths'?"),
         ("zzz: 1", f"2:1: zzz: unknown key, expected {KEYS}"),

@@ -14,11 +14,19 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from sidecar.rules.config import Config, Limits, RuleSection, RuleSpec, Timeouts, built_in_config
+from sidecar.rules.config import (
+    Config,
+    Drain,
+    Limits,
+    RuleSection,
+    RuleSpec,
+    Timeouts,
+    built_in_config,
+)
 from sidecar.rules.configvalues import AccessLog, Address, WebSockets
 from sidecar.rules.match import Match
 from sidecar.rules.statussection import SILENT, StatusSpec
-from sidecar.server.app import Running, serving
+from sidecar.server.app import Addresses, Running, serving
 
 LIMIT = 20.0
 """Seconds for one test: a hang fails."""
@@ -357,7 +365,7 @@ class Rig:
     """An upstream and the sidecar in front of it."""
 
     upstream: Upstream
-    running: Running
+    running: Running | Addresses
 
     @property
     def base_url(self) -> str:
@@ -415,6 +423,11 @@ def configured(
     request_limit: int | None = None,
     event_limit: int | None = None,
     promoted: int | None = None,
+    streams: int | None = None,
+    streams_per_client: int | None = None,
+    write_timeout: float = 60.0,
+    drain: Drain | None = None,
+    reuse_port: bool = False,
     paths: tuple[str, ...] = (),
     response_headers: tuple[str, ...] = (),
     websocket: WebSockets = WebSockets.REFUSE,
@@ -437,7 +450,12 @@ def configured(
             request_limit or config.limits.request_body,
             event_limit or config.limits.event,
             promoted or config.limits.promoted,
+            streams or config.limits.streams,
+            streams_per_client,
         ),
+        write_timeout=write_timeout,
+        drain=drain or config.drain,
+        reuse_port=reuse_port,
         rules=(
             tuple(replace(built_in, status=status) for built_in in config.rules)
             if rules is None and not built_in

@@ -16,23 +16,19 @@ from typing import Any, TextIO
 import pytest
 
 from sidecar.core.status import StatusPolicy
-from sidecar.rules.configvalues import AccessLog, Address, parse_address
+from sidecar.rules.configvalues import AccessLog
 from sidecar.rules.statussection import StatusSpec
 from sidecar.server.accesslog import Fields, access_log
-from sidecar.server.app import Running
 from sidecar.wire.formats import WireFormat
-from tests.test_cli import command as serve_command
-from tests.test_cli import environment
 
+from .process import AT_ONCE, running
 from .scripted import (
     DONE,
     FINISH,
     LAST,
-    LIMIT,
     ROLE,
     Cut,
     Rig,
-    Upstream,
     chat,
     chunk,
     document,
@@ -492,42 +488,11 @@ async def test_a_log_that_cannot_be_written_fails_no_request(
 @asynccontextmanager
 async def command(form: str, folder: Path) -> AsyncIterator[tuple[Rig, asyncio.StreamReader]]:
     """The real command in front of a scripted upstream, and its standard output."""
-    upstream = Upstream("127.0.0.1")
-    async with asyncio.timeout(2 * LIMIT), upstream.listening("/v1") as base_url:
-        config = folder / "sidecar.yaml"
-        config.write_text(
-            "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nmodels: [m]\n"
-            f"access_log: {form}\nupstream: {{base_url: {base_url}}}\n",
-            encoding="utf-8",
-        )
-        process = await asyncio.create_subprocess_exec(
-            *serve_command("serve", "--config", config),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            data = await _address(process.stderr, rb"serving http://(\S+)/v1 ")
-            admin = await _address(process.stderr, rb"health and metrics on http://(\S+)$")
-            yield Rig(upstream, Running(data, admin)), process.stdout
-            process.terminate()
-            rest, log = await process.communicate()
-            assert (process.returncode, rest) == (0, b""), log
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-
-
-async def _address(log: asyncio.StreamReader, pattern: bytes) -> Address:
-    """What it says of where it listens."""
-    async for line in log:
-        found = re.search(pattern, line.strip())
-        if found is not None:
-            return parse_address(found[1].decode())
-    raise AssertionError(f"it did not say {pattern!r}")
+    async with running(folder, f"{AT_ONCE}access_log: {form}\n") as sidecar:
+        yield sidecar.rig, sidecar.out
+        sidecar.process.terminate()
+        code, rest, log = await sidecar.ended()
+        assert (code, rest) == (0, ""), log
 
 
 @per_form

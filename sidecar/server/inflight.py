@@ -1,0 +1,119 @@
+"""The answers under way: how many there may be, in all and for one client, and the end of them all.
+
+An answer is under way from the time when its request is served until it has ended, be it streamed
+or not: in either case a model is at work, and memory and two connections are taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from aiohttp import web
+
+from sidecar.rules.config import Limits
+from sidecar.server.replies import Refusal
+
+_RETRY_AFTER = 1
+"""Seconds: answers end all the time, and a client that waits much longer shows a blank screen."""
+
+_CREDENTIALS = ("Authorization", "x-api-key")
+
+
+class InFlight:
+    """Counts the answers under way against ``limits``, and can end them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._clients: Counter[bytes] = Counter()
+        self._number = 0
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+        self._scopes: set[asyncio.Timeout] = set()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return self._number
+
+    @contextmanager
+    def admitted(self, request: web.BaseRequest) -> Iterator[None]:
+        """The answer to ``request`` is under way. Raises TooMany, or Stopping."""
+        if self._stopped:
+            raise Stopping()
+        if self._number >= self._limits.streams:
+            raise TooMany(503, "overloaded", "Too many answers are under way.")
+        client = self._client(request)
+        if client is not None and self._clients[client] >= (self._limits.streams_per_client or 0):
+            raise TooMany(
+                429, "too_many_streams", "Too many answers are under way for this client."
+            )
+        self._number += 1
+        self._none_left.clear()
+        if client is not None:
+            self._clients[client] += 1
+        try:
+            yield
+        finally:
+            self._number -= 1
+            if not self._number:
+                self._none_left.set()
+            if client is not None:
+                self._clients[client] -= 1
+                if not self._clients[client]:
+                    del self._clients[client]
+
+    @asynccontextmanager
+    async def until_stopped(self) -> AsyncIterator[None]:
+        """What must not outlive :meth:`stop`, which ends it. Raises Stopping then."""
+        if self._stopped:
+            raise Stopping()
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._scopes.add(scope)
+                try:
+                    yield
+                finally:
+                    self._scopes.discard(scope)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise Stopping() from None
+
+    def stop(self) -> None:
+        """End all that is under way, and let nothing begin."""
+        self._stopped = True
+        now = asyncio.get_running_loop().time()
+        for scope in self._scopes:
+            scope.reschedule(now)
+
+    async def none_left(self) -> None:
+        """Wait until nothing is under way."""
+        await self._none_left.wait()
+
+    def _client(self, request: web.BaseRequest) -> bytes | None:
+        """Who asks: by the key of the request, of which only a digest is kept, or else by the
+        address; None if nobody is told apart."""
+        if self._limits.streams_per_client is None:
+            return None
+        keys = [request.headers[name] for name in _CREDENTIALS if name in request.headers]
+        who = "\n".join(keys) if keys else request.remote or ""
+        return hashlib.sha256(who.encode()).digest()
+
+
+class TooMany(Refusal):
+    """There is no room for another answer now."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, message, retry_after=_RETRY_AFTER)
+
+
+class Stopping(Refusal):
+    """The sidecar ends, and so does what it was doing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503, "shutting_down", "The sidecar is shutting down.", retry_after=_RETRY_AFTER
+        )
