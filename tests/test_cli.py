@@ -376,8 +376,10 @@ def test_an_explanation_is_a_line_for_each_event_and_hides_what_is_hidden() -> N
 # serve and health
 
 
-def test_it_serves_until_it_is_told_to_stop() -> None:
-    with serving("--upstream", UPSTREAM, "--listen", ANY, "--admin", ANY) as running:
+def test_it_serves_until_it_is_told_to_stop(config: Path) -> None:
+    with config.open("a", encoding="utf-8") as file:
+        file.write("drain: {delay: 0}\n")
+    with serving("--config", config) as running:
         assert UPSTREAM in running.log[0]
         assert get(running.admin, "/healthz")[0] == 200
         assert get(running.admin, "/readyz")[0] == 200
