@@ -52,7 +52,7 @@ def inquire(
     }
     model = value.get("model")
     facts = RequestFacts(
-        model=model if isinstance(model, str) else "",
+        model=model if type(model) is str else "",
         path=path,
         headers=headers,
         tools_declared=bool(declared),
@@ -95,16 +95,15 @@ def _other_models(value: Record) -> frozenset[str]:
 
 def _named(entry: object) -> Iterator[str]:
     """By its name, as a request with a ``model`` of its own, or as a list for each first one."""
-    if isinstance(entry, str):
-        yield entry
-    elif isinstance(entry, dict):
-        model = entry.get("model")
-        if isinstance(model, str):
-            yield model
-        else:
-            yield from (
-                name for key in entry for name in _listed(entry, key) if isinstance(name, str)
-            )
+    if isinstance(entry, dict):
+        own = entry.get("model")
+        entries = (
+            [own] if own is not None else [name for key in entry for name in _listed(entry, key)]
+        )
+    else:
+        entries = [entry]
+    # A Number is a str, and no name.
+    yield from (name for name in entries if type(name) is str)
 
 
 # --- tools --------------------------------------------------------------------------------------

@@ -71,9 +71,7 @@ def test_a_default(name: str, default: FieldAction) -> None:
 
 def test_a_rule_overrides_the_defaults_and_names_what_nobody_knows(file: Path) -> None:
     """In any case, and with dots what stands in an object."""
-    [rule] = load(
-        file, "{Api_Key: pass, logprobs: drop, my_own: refuse, Options.Stop: drop}"
-    ).rules
+    [rule] = load(file, "{Api_Key: pass, logprobs: drop, my_own: refuse, Options.Stop: drop}").rules
     assert rule.request_fields == {
         "api_key": PASS,
         "logprobs": DROP,
