@@ -37,11 +37,20 @@ class MalformedJSON(ValueError):
     """The text is not JSON, or not JSON that can be read in only one way."""
 
 
+class DuplicateKey(MalformedJSON):
+    """Two readers may see different values of ``key`` (RFC 8259, 4), which is the text's own: it
+    may be anything, and is not in the message."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("a key stands twice")
+        self.key = key
+
+
 def parse(text: bytes) -> Parsed:
     """The value of a JSON text in UTF-8 (RFC 8259).
 
-    Raises MalformedJSON for anything else: a duplicate key too, of which two readers may see
-    different values (RFC 8259, 4), NaN and infinities, and nesting deeper than ``MAX_DEPTH``.
+    Raises MalformedJSON for anything else, NaN, infinities and nesting deeper than ``MAX_DEPTH``
+    among it, and DuplicateKey.
     """
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise MalformedJSON("it is nested too deeply")
@@ -66,13 +75,15 @@ def dump(value: Any, *, exact: bool) -> bytes:
     return _dump_exactly(value).encode()
 
 
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+"""A string of a JSON text, as a regular expression that looks at each byte once (DOTALL)."""
+STRING_OR_BRACKET = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
 
 
 def _depth(text: bytes) -> int:
     """The deepest nesting of brackets outside strings."""
     depth = deepest = 0
-    for found in _STRING_OR_BRACKET.finditer(text):
+    for found in STRING_OR_BRACKET.finditer(text):
         if found[0] in b"[{":
             depth += 1
             deepest = max(deepest, depth)
@@ -97,6 +108,8 @@ MAX_DIGITS = 20
 def _parse_exactly(text: bytes) -> Any:
     try:
         return _DECODER.decode(text.decode("utf-8"))
+    except MalformedJSON:
+        raise
     except (ValueError, RecursionError) as error:
         # The error's own text quotes the input, which may be what must stay hidden.
         raise MalformedJSON("it cannot be parsed") from error
@@ -105,7 +118,11 @@ def _parse_exactly(text: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise MalformedJSON("a key stands twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise DuplicateKey(key)
+            seen.add(key)
     return value
 
 

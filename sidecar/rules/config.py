@@ -60,6 +60,7 @@ from sidecar.rules.configvalues import (
 )
 from sidecar.rules.environment import expand
 from sidecar.rules.match import Match, Tools
+from sidecar.rules.requestfields import FieldAction, RequestFields
 from sidecar.rules.statussection import (
     DEFAULT_STATUS,
     STATUS_OF_TOOLS,
@@ -114,13 +115,16 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """One rule as it is written: ``formats`` are names of formats and of groups."""
+    """One rule as it is written: ``formats`` are names of formats and of groups, and
+    ``request_fields`` says, by their names in lower case, what becomes of fields of a request where
+    that is not the default."""
 
     name: str
     match: Match
     formats: tuple[str, ...]
     policy: Policy
     status: StatusSpec = DEFAULT_STATUS
+    request_fields: Mapping[str, FieldAction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +336,11 @@ class RuleSection(Section):
         description="what a person is told meanwhile: the keys of 'status' at the top, which these "
         "override",
     )
+    request_fields: RequestFields = Field(
+        default_factory=dict,
+        description="what becomes of fields of the request's body, by their names, where that is "
+        "not the default; drop: upstream does not get it",
+    )
 
     @property
     def policy(self) -> Policy:
@@ -510,4 +519,5 @@ def _rule(index: int, section: RuleSection, status: StatusSection) -> RuleSpec:
         formats=section.formats,
         policy=section.policy,
         status=status_spec(status, section.status),
+        request_fields=section.request_fields,
     )

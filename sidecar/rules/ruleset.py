@@ -12,12 +12,14 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules.catalogue import Catalogue
 from sidecar.rules.config import RuleSpec
 from sidecar.rules.match import Match, RequestFacts, matches
+from sidecar.rules.requestfields import FieldTable, field_table
 from sidecar.rules.start import (
     begins_in_reasoning,
     closers_of_reasoning,
     prompt_opens_reasoning,
 )
 from sidecar.rules.statussection import StatusSpec
+from sidecar.wire.formats import WIRE_FORMATS
 from sidecar.wire.promotion import MAX_PROMOTED
 from sidecar.wire.ruling import Ruling
 
@@ -38,6 +40,8 @@ class Rule:
     promoted: int
     """Bytes of hidden reasoning that may be kept for an answer of which nothing is left."""
     status: StatusSpec
+    request_fields: Mapping[str, FieldTable]
+    """By the name of the wire format, what becomes of the fields of a request."""
 
     @property
     def observes(self) -> bool:
@@ -138,4 +142,5 @@ def _rule(spec: RuleSpec, formats: Sequence[Format], promoted: int) -> Rule:
         closers_of_reasoning(formats),
         promoted,
         spec.status,
+        {wire.name: field_table(wire.name, spec.request_fields) for wire in WIRE_FORMATS},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 
 from multidict import CIMultiDict
@@ -22,8 +23,22 @@ _HOP_BY_HOP = frozenset(  # RFC 9110, 7.6.1, and what proxies learned the hard w
     }
 )
 _OURS_TO_SET = frozenset({"host", "content-length", "expect", "accept-encoding"})
+_OF_ANOTHER_REQUEST = frozenset(
+    {
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-override-url",
+        "x-rewrite-url",
+    }
+)
+"""With these, some frameworks serve another method or path than those of the request line: a rule
+would be about the one, or none about it, and the answer would be the other's."""
 _OWN_PREFIX = "x-sidecar-"
 _OF_PARTS = frozenset({"range", "if-range"})
+
+_JSON = re.compile('application/json *(?:; *charset="?utf-8"? *)?;?', re.IGNORECASE)
 
 _HARMLESS = frozenset(
     {
@@ -66,7 +81,7 @@ def to_upstream(
     ``filtered``: a rule reads the answer, so it must come whole.
     """
     pairs = list(headers)
-    dropped = _HOP_BY_HOP | _OURS_TO_SET | _named_in_connection(pairs)
+    dropped = _HOP_BY_HOP | _OURS_TO_SET | _OF_ANOTHER_REQUEST | _named_in_connection(pairs)
     if filtered:
         dropped |= _OF_PARTS
     passed = Headers(
@@ -81,6 +96,15 @@ def to_upstream(
         if "x-api-key" in passed:
             passed["x-api-key"] = api_key
     return passed
+
+
+def of_json(headers: Headers) -> Headers:
+    """``headers`` of a request whose body was read as JSON, without a type that says otherwise: a
+    server that goes by it would read another request (LiteLLM reads a form). None is put in its
+    place: one that insists on JSON's, because browsers send others unasked, must be able to."""
+    if not all(map(_JSON.fullmatch, headers.getall("Content-Type", ()))):
+        headers.popall("Content-Type")
+    return headers
 
 
 def untouched(headers: Iterable[tuple[str, str]]) -> Headers:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from sidecar.core.jsontext import MalformedJSON, parse
+from sidecar.core.jsonmembers import KeyPath
 from sidecar.rules.match import RequestFacts
-from sidecar.server.replies import Refusal
 from sidecar.wire.calls import function_of
 from sidecar.wire.fields import Record
 from sidecar.wire.ruling import HOSTED
@@ -19,30 +18,15 @@ class Inquiry(NamedTuple):
     """``tools`` are those of the request, by their names, with what it says of their parameters (a
     JSON schema, or anything); ``thinking_off``: it asks the model not to think. ``raw_prompt`` is
     a prompt that no template adds to, empty if it is none that one answer continues; None where a
-    template applies. ``streams``: it asks for an answer in events."""
+    template applies. ``streams``: it asks for an answer in events. ``other_models`` may answer in
+    the stead of the one that it asks for."""
 
     facts: RequestFacts
     tools: Mapping[str, object]
     thinking_off: bool
     raw_prompt: str | None
     streams: bool
-
-
-def read_inquiry(request: web.BaseRequest, path: str, body: bytes, wire_format: str) -> Inquiry:
-    """``wire_format`` is the name of the one that the answer will be in.
-
-    Raises Refusal for a body that is not a JSON object, or that two readers may understand
-    differently: then no rule can be chosen with certainty.
-    """
-    try:
-        value = parse(body).value
-    except MalformedJSON as error:
-        raise Refusal(
-            400, "invalid_json", f"The request body is not valid JSON: {error}."
-        ) from None
-    if not isinstance(value, dict):
-        raise Refusal(400, "invalid_json", "The request body must be a JSON object.")
-    return inquire(value, wire_format, path, headers_of(request))
+    other_models: frozenset[str]
 
 
 def headers_of(request: web.BaseRequest) -> dict[str, list[str]]:
@@ -68,14 +52,17 @@ def inquire(
     }
     model = value.get("model")
     facts = RequestFacts(
-        model=model if isinstance(model, str) else "",
+        model=model if type(model) is str else "",
         path=path,
         headers=headers,
         tools_declared=bool(declared),
     )
     thinking_off = any(_says(value, *switch) for switch in reader.thinking_off)
-    streams = value.get("stream", reader.streams) is True
-    return Inquiry(facts, tools, thinking_off, reader.raw_prompt(value), streams)
+    stream = value.get("stream")
+    streams = reader.streams if stream is None else stream is True
+    return Inquiry(
+        facts, tools, thinking_off, reader.raw_prompt(value), streams, _other_models(value)
+    )
 
 
 def _listed(value: Record, key: str) -> list[Any]:
@@ -88,6 +75,35 @@ def _says(value: Record, path: tuple[str, ...], expected: object) -> bool:
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
     return type(found) is type(expected) and found == expected
+
+
+# --- models -------------------------------------------------------------------------------------
+
+OTHER_MODELS = (
+    "models",  # OpenRouter
+    "fallbacks",  # LiteLLM
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+)
+"""The keys of lists of models that a gateway asks if the first one fails."""
+
+
+def _other_models(value: Record) -> frozenset[str]:
+    entries = (entry for key in OTHER_MODELS for entry in _listed(value, key))
+    return frozenset(name for entry in entries for name in _named(entry))
+
+
+def _named(entry: object) -> Iterator[str]:
+    """By its name, as a request with a ``model`` of its own, or as a list for each first one."""
+    if isinstance(entry, dict):
+        own = entry.get("model")
+        entries = (
+            [own] if own is not None else [name for key in entry for name in _listed(entry, key)]
+        )
+    else:
+        entries = [entry]
+    # A Number is a str, and no name.
+    yield from (name for name in entries if type(name) is str)
 
 
 # --- tools --------------------------------------------------------------------------------------
@@ -160,7 +176,7 @@ def _generated_prompt(value: Record) -> str | None:
 
 # --- the formats --------------------------------------------------------------------------------
 
-_Switch = tuple[tuple[str, ...], object]
+_Switch = tuple[KeyPath, object]
 
 _TEMPLATE_OFF: tuple[_Switch, ...] = (
     (("chat_template_kwargs", "enable_thinking"), False),  # vLLM, SGLang: Qwen, GLM
@@ -192,20 +208,27 @@ class _Reader(NamedTuple):
 
     ``declared`` are the keys of the lists of tools, with what reads the names in one of their
     entries. ``thinking_off`` are the paths of keys that switch thinking off, or keep it out of the
-    text, and the values with which they do. ``streams``: they ask for an answer in events if they
-    do not say.
+    text, and the values with which they do. ``prompt`` are the keys that ``raw_prompt`` reads.
+    ``streams``: they ask for an answer in events if they do not say.
     """
 
     declared: tuple[tuple[str, Callable[[Record], _Names]], ...]
     thinking_off: tuple[_Switch, ...]
     raw_prompt: Callable[[Record], str | None]
+    prompt: tuple[str, ...] = ()
     streams: bool = False
+
+    @property
+    def keys(self) -> frozenset[KeyPath]:
+        """The paths of all keys that a rule goes by, or what it means does."""
+        tops = ("model", "stream", *OTHER_MODELS, *self.prompt, *dict(self.declared))
+        return frozenset((*((key,) for key in tops), *(path for path, _ in self.thinking_off)))
 
 
 _READERS: dict[str, _Reader] = {
     "chat": _Reader((("tools", _function), ("functions", _function)), _CHAT_OFF, _templated),
     # It has no tools, and its prompt alone says where the answer begins.
-    "completions": _Reader((), (), _completed_prompt),
+    "completions": _Reader((), (), _completed_prompt, ("prompt", "echo")),
     "responses": _Reader(
         (("tools", _responses_tool),), (*_TEMPLATE_OFF, *_REASONING_OFF), _templated
     ),
@@ -215,6 +238,10 @@ _READERS: dict[str, _Reader] = {
         _templated,
     ),
     "ollama_chat": _Reader((("tools", _function),), (_THINK_OFF,), _templated, streams=True),
-    "ollama_generate": _Reader((), (_THINK_OFF,), _generated_prompt, streams=True),
+    "ollama_generate": _Reader((), (_THINK_OFF,), _generated_prompt, ("prompt", "raw"), True),
 }
 """By the name of the wire format."""
+
+KEYS = {name: reader.keys for name, reader in _READERS.items()}
+"""By the name of the wire format, the paths of all keys that a rule goes by: none may be read in
+two ways."""

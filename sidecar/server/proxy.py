@@ -12,6 +12,7 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import web
 
+from sidecar.core.jsontext import parse
 from sidecar.core.policy import Unknown
 from sidecar.core.status import NO_STATUSES, TEXTS, Beat, Form, Statuses
 from sidecar.core.stream import StreamFilter
@@ -19,21 +20,23 @@ from sidecar.dialects import DIALECTS
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import WebSockets
 from sidecar.rules.match import RequestFacts
-from sidecar.rules.ruleset import RuleSet
+from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.server import headers as passed
 from sidecar.server.advice import Advice
 from sidecar.server.downstream import Downstream
 from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
 from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
 from sidecar.server.inflight import InFlight, Stopping, TooMany
-from sidecar.server.inquiry import headers_of, read_inquiry
+from sidecar.server.inquiry import Inquiry, headers_of, inquire
 from sidecar.server.listener import has_stalled
 from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply
 from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
+from sidecar.server.requestfields import governed
 from sidecar.server.retrieval import Retrieval
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.statusform import HEADER, form_of, may_begin_early
+from sidecar.server.unambiguous import read_record, the_rule
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import Body, UpstreamClient, is_readable, unexpected
 from sidecar.server.websocket import opens_websocket, tunnel
@@ -137,18 +140,17 @@ class Proxy:
     async def _judged(
         self, request: web.BaseRequest, exchange: Exchange, wire_format: WireFormat, url: str
     ) -> web.StreamResponse:
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        encodings = request.headers.getall("Content-Encoding", ())
+        if any(encoding.lower() != "identity" for encoding in encodings):
             raise Refusal(415, "unsupported_encoding", "Send the request body uncompressed.")
         async with self._in_flight.until_stopped():
             await ask_for_body(request)
             body = await whole_body(request, self._config.limits.request_body)
-        inquiry = read_inquiry(request, wire_format.path, body, wire_format.name)
-        rule = self._rules.choose(inquiry.facts)
+        rule, inquiry, body = self._choose(request, exchange, wire_format, body)
         if rule is None:
             async with self._in_flight.until_stopped():
                 return await self._untouched(request, exchange, url, body)
         model, raw_prompt = inquiry.facts.model, inquiry.raw_prompt
-        exchange.govern(rule, model)
         status = rule.status.policy(request.headers.get("Accept-Language", ""))
         ruling = rule.ruling(
             inquiry.tools,
@@ -170,10 +172,33 @@ class Proxy:
             if closed and raw_prompt is None:
                 self._advice.orphan_closer(model)
 
+    def _choose(
+        self, request: web.BaseRequest, exchange: Exchange, wire_format: WireFormat, body: bytes
+    ) -> tuple[Rule | None, Inquiry, bytes]:
+        """The rule about a request, if there is one; what the request says, and its body, as that
+        rule lets them go upstream. Raises Refusal."""
+        name, path, query = wire_format.name, wire_format.path, request.raw_path.partition("?")[2]
+        record = read_record(body, query, name)
+        inquiry = inquire(record, name, path, headers_of(request))
+        rule = the_rule(self._rules, inquiry)
+        if rule is None:
+            return rule, inquiry, body
+        exchange.govern(rule, inquiry.facts.model)
+        if rule.observes:
+            return rule, inquiry, body
+        kept = governed(body, record, rule.request_fields[name])
+        if kept is not body:
+            # What upstream does not get decides nothing but the rule, which it has.
+            left = inquire(parse(kept).value, name, path, inquiry.facts.headers)
+            inquiry = left._replace(facts=inquiry.facts)
+        return rule, inquiry, kept
+
     async def _untouched(
         self, request: web.BaseRequest, exchange: Exchange, url: str, body: Body
     ) -> web.StreamResponse:
         headers = self._headers(request, exchange, filtered=False)
+        if isinstance(body, bytes):  # it was read, though no rule is about it
+            headers = passed.of_json(headers)
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
         async with self._upstream.answer(
@@ -299,7 +324,7 @@ class Proxy:
     async def _answer(
         self, asked: _Asked, *, decode: bool
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = self._headers(asked.request, asked.exchange, filtered=True)
+        headers = passed.of_json(self._headers(asked.request, asked.exchange, filtered=True))
         async with self._upstream.answer(
             asked.request.method, asked.url, headers, asked.body, decode=decode
         ) as answer:

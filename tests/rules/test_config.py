@@ -222,8 +222,8 @@ TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
     "'name', 'match', 'formats', 'reasoning', 'reasoning_fields', 'tool_calls', 'tool_results', "
     "'starts_in', 'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields', "
-    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes', 'mode' or "
-    "'status'"
+    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes', 'mode', "
+    "'status' or 'request_fields'"
 )
 
 

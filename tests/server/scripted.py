@@ -479,5 +479,7 @@ def rule(
     status: StatusSpec = SILENT,
     **wishes: Any,
 ) -> RuleSpec:
-    """A rule; ``wishes`` are those of its policy, as a file has them."""
-    return RuleSpec(name, match or Match(), tuple(formats), RuleSection(**wishes).policy, status)
+    """A rule; ``wishes`` are its other keys, as a file has them."""
+    section = RuleSection(**wishes)
+    match = match or Match()
+    return RuleSpec(name, match, tuple(formats), section.policy, status, section.request_fields)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.jsontext import Number
 from sidecar.server.inquiry import Inquiry, inquire
 from sidecar.wire.formats import WIRE_FORMATS
 from sidecar.wire.responses_fields import HOSTED_TOOLS
@@ -25,7 +26,8 @@ def test_every_wire_format_is_read(wire_format: Any) -> None:
     """None is served whose requests nobody can read."""
     facts = read(wire_format.name).facts
     assert (facts.model, facts.tools_declared) == ("m", False)
-    assert read(wire_format.name, model=5, tools="x", mcp_servers=5, prompt=[5]).tools == {}
+    odd = read(wire_format.name, model=Number("5"), tools="x", mcp_servers=5, prompt=[5])
+    assert (odd.tools, odd.facts.model) == ({}, "")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,17 @@ def test_a_declared_tool(wire_format: str, tools: list[Any], names: dict[str, ob
     inquiry = read(wire_format, tools=tools)
     assert inquiry.tools == names
     assert inquiry.facts.tools_declared
+
+
+@pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda wire_format: wire_format.name)
+def test_an_answer_in_events_is_asked_for(wire_format: Any) -> None:
+    """Ollama's API sends events unless it is told not to; an empty key tells it nothing."""
+    events = wire_format.name.startswith("ollama")
+    asked = {
+        stream: read(wire_format.name, stream=stream).streams for stream in (None, True, False)
+    }
+    assert asked == {None: events, True: True, False: False}
+    assert read(wire_format.name).streams is events
 
 
 def test_every_hosted_tool_of_the_responses_api_is_declared_by_its_type() -> None:
