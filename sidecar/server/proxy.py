@@ -86,6 +86,7 @@ class Proxy:
             return reply
         except Refusal as refusal:
             exchange.outcome = _outcome_of(refusal)
+            exchange.error = refusal.fault.code
             if exchange.begun:
                 raise ConnectionResetError from None
             exchange.begins(refusal.status)

@@ -133,6 +133,12 @@ class UpstreamClient:
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, Refusal):
                 raise error.__cause__ from None  # of the request's own body
+            if isinstance(error, aiohttp.ClientConnectionError | OSError):
+                raise Refusal(
+                    502,
+                    "upstream_closed",
+                    "The upstream server closed the connection before it answered.",
+                ) from None
             raise Refusal(
                 502, "upstream_malformed", "The upstream server's answer is not valid HTTP."
             ) from None
