@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
+from io import BytesIO
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -20,6 +22,9 @@ Body = bytes | AsyncIterator[bytes] | None
 
 TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
 
+
+_LARGE = 2**20
+"""Bytes of a body from which on aiohttp would warn that it is written in one piece."""
 
 BROKEN = (aiohttp.ClientError, ConnectionError)
 """What reading an answer may raise, apart from a timeout."""
@@ -72,13 +77,15 @@ class UpstreamClient:
         although it was asked for none is undone. Raises Refusal if there is no answer.
         """
         async with self._waiting() as scope:
-            if body is not None and not isinstance(body, bytes):
-                body = _while_it_flows(body, scope)
+            if isinstance(body, bytes):
+                data: Any = body if len(body) < _LARGE else BytesIO(body)
+            else:
+                data = None if body is None else _while_it_flows(body, scope)
             answer = await self._session.request(
                 method,
                 URL(url, encoded=True),
                 headers=headers,
-                data=body,
+                data=data,
                 allow_redirects=False,
                 auto_decompress=decode,
             )

@@ -91,6 +91,17 @@ async def test_the_body_of_a_chat_request_is_byte_identical(rules: tuple[object,
         assert (await client.answer()).status == 200
 
 
+async def test_a_large_chat_request() -> None:
+    """One with pictures in it: it arrives whole, with its length, and nobody is warned."""
+    asked = chat(filler="x" * 3_000_000)
+    body = asked.partition(b"\r\n\r\n")[2]
+    async with proxied() as rig, rig.call(asked) as (client, call):
+        assert call.request.one("Content-Length") == str(len(body))
+        assert await call.request_body() == body
+        await call.send(streamed(ROLE, text("a"), FINISH, DONE))
+        assert (await client.answer()).status == 200
+
+
 # --- headers ------------------------------------------------------------------------------------
 
 
