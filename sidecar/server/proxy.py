@@ -34,7 +34,7 @@ from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
 from sidecar.server.retrieval import Retrieval
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.statusform import HEADER, form_of, may_begin_early
-from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
+from sidecar.server.unreadable import Reason, may_stream, reason_of, unreadable
 from sidecar.server.upstream import Body, UpstreamClient, is_readable, unexpected
 from sidecar.server.websocket import opens_websocket, tunnel
 from sidecar.wire.answer import Answer
@@ -181,7 +181,7 @@ class Proxy:
             request.method, url, headers, body, decode=False
         ) as answer:
             exchange.heard(answer.status)
-            if answer.content_type in STREAMS and exchange.route.wire_format is None:
+            if may_stream(answer) and exchange.route.wire_format is None:
                 self._look_at_stream(request, exchange, answer)
             relay = Relay(request, answer, exchange, self._config)
             return await relay.raw(passed.untouched(answer.headers.items()))

@@ -18,6 +18,8 @@ from sidecar.server.replies import Refusal
 
 _PLAIN = frozenset({"", "identity"})
 _DECODABLE = _PLAIN | {"gzip", "deflate", "br", "zstd"}
+_FRAMINGS = frozenset({"chunked", "identity"})
+"""The transfer codings of an answer that are undone, and the one of old that is none."""
 Body = bytes | AsyncIterator[bytes] | None
 
 TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
@@ -92,6 +94,11 @@ class UpstreamClient:
         try:
             if answer.status < 200:
                 raise unexpected(answer)
+            if answer.headers.get("Transfer-Encoding", "chunked").strip().lower() not in _FRAMINGS:
+                # aiohttp would hand over what is still coded in some way.
+                raise Refusal(
+                    502, "upstream_malformed", "The upstream server's transfer coding is not known."
+                )
             yield answer
         finally:
             answer.close()

@@ -526,6 +526,18 @@ async def test_a_range_of_a_file() -> None:
     assert answer.body == b"bc"
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "x"])
+async def test_a_transfer_coding_that_is_not_undone(coding: str) -> None:
+    """The client would get what is coded, and nobody would tell it how."""
+    body = framed(gzip.compress(b"{}")) + LAST
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode()
+    async with proxied() as rig:
+        rig.upstream.reply(head + body)
+        answer = await rig.ask(request("GET", "/v1/models"))
+    assert answer.status == 502
+    assert answer.error["code"] == "upstream_malformed"
+
+
 async def test_a_redirect_is_not_followed() -> None:
     """It is the client's to follow; a body and a key are not carried to another place."""
     async with proxied() as rig:
