@@ -31,6 +31,7 @@ from sidecar.server.listener import has_stalled
 from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply
 from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
+from sidecar.server.requesthead import OddHead, check_head
 from sidecar.server.retrieval import Retrieval
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.statusform import HEADER, form_of, may_begin_early
@@ -93,7 +94,7 @@ class Proxy:
             reply = error_reply(
                 refusal.status, refusal.fault, refusal.headers, shape=exchange.route.error
             )
-            if not request.content.at_eof():
+            if isinstance(refusal, OddHead) or not request.content.at_eof():
                 reply.force_close()
             return reply
         except CutOff as cut:
@@ -108,6 +109,7 @@ class Proxy:
             exchange.end()
 
     async def _serve(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        check_head(request)
         path, _, query = request.raw_path.partition("?")
         route = exchange.route = self._routes.find(request.method, path)
         if route.kind is Kind.REFUSED:
