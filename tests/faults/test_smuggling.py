@@ -136,8 +136,8 @@ CHUNKS = {
 
 @pytest.mark.parametrize("name", CHUNKS)
 async def test_chunks_whose_end_is_in_doubt(name: str) -> None:
-    """The same for a body that says itself where it ends. If upstream has its beginning, it sees the
-    connection end before the body does."""
+    """The same for a body that says itself where it ends. If upstream has its beginning, it sees
+    the connection end before the body does."""
     async with proxied() as rig, await rig.client() as client:
         await client.send(post(CHUNKED), CHUNKS[name], BEHIND)
         answer = await client.answer()

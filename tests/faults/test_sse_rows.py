@@ -15,7 +15,6 @@ from tests.server.scripted import (
     LAST,
     ROLE,
     Call,
-    Record,
     chat,
     chunk,
     document,

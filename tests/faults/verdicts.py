@@ -1,4 +1,4 @@
-"""The verdicts that the cases share: an answer is complete, or it is an error that nobody overlooks.
+"""The verdicts that the cases share: an answer is complete, or an error that nobody overlooks.
 
 Streams are read here by the HTML Standard alone, 9.2.6, and not by the code that is tested.
 """
