@@ -89,6 +89,9 @@ class Exchange:
         """What the rule does with an answer that cannot be read."""
         self.outcome = Outcome.CLIENT_GONE
         """Until somebody knows better: then the client is still there."""
+        self.error = ""
+        """Our own code for why the request was not served, as the client is told; empty if it was,
+        or if the answer itself has one."""
         self.stats: Stats | None = None
         self.form = ""
         """That of the statuses, if there may be any."""
@@ -234,6 +237,7 @@ class Exchange:
             "rule": labels.rule,
             "status": self._status,
             "outcome": self.outcome.value,
+            "error": self._why,
             "stream": self._streams,
             "duration": round(seconds, 6),
             "trace_id": self._trace_id,
@@ -251,6 +255,14 @@ class Exchange:
             fields["heartbeats"] = self.heartbeats or None
             fields["begun_early"] = self.begun_early or None
         self._reporting.access(fields)
+
+    @property
+    def _why(self) -> str | None:
+        """Our own code for what went wrong; None if nothing did, or if the client left."""
+        if self.outcome in (Outcome.COMPLETED, Outcome.CLIENT_GONE):
+            return None
+        of_the_answer = self.stats.error if self.stats is not None else None
+        return self.error or of_the_answer or self.outcome.value
 
     def _elapsed(self) -> float:
         return self._loop.time() - self.arrived

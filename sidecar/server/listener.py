@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from sidecar.core.stream import Fault
 from sidecar.rules.configvalues import Address
 from sidecar.server.replies import error_reply
+from sidecar.server.requesthead import is_last
 
 log = logging.getLogger("sidecar")
 
@@ -123,6 +125,10 @@ class _Server(web.Server):
                 connection.close()
 
 
+_TOO_MANY = "Too many headers received"
+"""How aiohttp calls it; there is no class for it."""
+
+
 class _Protocol(RequestHandler):
     """One connection of a client.
 
@@ -192,23 +198,26 @@ class _Protocol(RequestHandler):
             log.error("request failed inside the sidecar: %s", type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun, there is no place for an error in it")
-        fault = (
-            Fault("bad_request", "The request is not valid HTTP.")
-            if status < 500
-            else Fault("internal_error", "The request failed inside the sidecar.")
-        )
+        if status >= 500:
+            fault = Fault("internal_error", "The request failed inside the sidecar.")
+        elif isinstance(exc, LineTooLong) or message == _TOO_MANY:  # RFC 6585, 5
+            status, fault = 431, Fault("request_too_large", "The head of the request is too large.")
+        else:
+            fault = Fault("bad_request", "The request is not valid HTTP.")
         reply = error_reply(status, fault)
         reply.force_close()
         return reply
 
 
 class _Request(web.BaseRequest):
-    """A request whose connection ends with its answer when the listener is about to end."""
+    """A request whose connection ends with its answer when the listener is about to end, or when
+    nothing that follows it can be trusted."""
 
     @property
     def keep_alive(self) -> bool:
         """Whether another request may follow on the connection (RFC 9112, 9.3)."""
-        return super().keep_alive and not _connection(self).server.closing
+        kept = super().keep_alive and not is_last(self)
+        return kept and not _connection(self).server.closing
 
 
 def _request(

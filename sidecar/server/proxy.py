@@ -33,11 +33,12 @@ from sidecar.server.relay import Relay
 from sidecar.server.replies import Refusal, error_reply
 from sidecar.server.requestbody import ask_for_body, streamed_body, whole_body
 from sidecar.server.requestfields import governed
+from sidecar.server.requesthead import OddHead, check_head
 from sidecar.server.retrieval import Retrieval
 from sidecar.server.routes import Kind, Routes
 from sidecar.server.statusform import HEADER, form_of, may_begin_early
 from sidecar.server.unambiguous import read_record, the_rule
-from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
+from sidecar.server.unreadable import Reason, may_stream, reason_of, unreadable
 from sidecar.server.upstream import Body, UpstreamClient, is_readable, unexpected
 from sidecar.server.websocket import opens_websocket, tunnel
 from sidecar.wire.answer import Answer
@@ -89,13 +90,14 @@ class Proxy:
             return reply
         except Refusal as refusal:
             exchange.outcome = _outcome_of(refusal)
+            exchange.error = refusal.fault.code
             if exchange.begun:
                 raise ConnectionResetError from None
             exchange.begins(refusal.status)
             reply = error_reply(
                 refusal.status, refusal.fault, refusal.headers, shape=exchange.route.error
             )
-            if not request.content.at_eof():
+            if isinstance(refusal, OddHead) or not request.content.at_eof():
                 reply.force_close()
             return reply
         except CutOff as cut:
@@ -110,6 +112,7 @@ class Proxy:
             exchange.end()
 
     async def _serve(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        check_head(request)
         path, _, query = request.raw_path.partition("?")
         route = exchange.route = self._routes.find(request.method, path)
         if route.kind is Kind.REFUSED:
@@ -205,7 +208,7 @@ class Proxy:
             request.method, url, headers, body, decode=False
         ) as answer:
             exchange.heard(answer.status)
-            if answer.content_type in STREAMS and exchange.route.wire_format is None:
+            if may_stream(answer) and exchange.route.wire_format is None:
                 self._look_at_stream(request, exchange, answer)
             relay = Relay(request, answer, exchange, self._config)
             return await relay.raw(passed.untouched(answer.headers.items()))

@@ -51,6 +51,14 @@ _CONTENT_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}")
 """What can be nothing but a content type, in a log."""
 
 
+def may_stream(answer: aiohttp.ClientResponse) -> bool:
+    """Whether some client could take the answer for one that comes event by event: browsers go by
+    the last of several content types, others by the first (Fetch Standard, "extract a MIME type").
+    """
+    given = ",".join(answer.headers.getall("Content-Type", ()))
+    return any(each.partition(";")[0].strip().lower() in STREAMS for each in given.split(","))
+
+
 def reason_of(answer: aiohttp.ClientResponse) -> Reason:
     """Why an answer cannot be read of which only the head was."""
     if answer.status != 200:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
+from io import BytesIO
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -16,10 +18,15 @@ from sidecar.server.replies import Refusal
 
 _PLAIN = frozenset({"", "identity"})
 _DECODABLE = _PLAIN | {"gzip", "deflate", "br", "zstd"}
+_FRAMINGS = frozenset({"chunked", "identity"})
+"""The transfer codings of an answer that are undone, and the one of old that is none."""
 Body = bytes | AsyncIterator[bytes] | None
 
 TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
 
+
+_LARGE = 2**20
+"""Bytes of a body from which on aiohttp would warn that it is written in one piece."""
 
 BROKEN = (aiohttp.ClientError, ConnectionError)
 """What reading an answer may raise, apart from a timeout."""
@@ -72,19 +79,26 @@ class UpstreamClient:
         although it was asked for none is undone. Raises Refusal if there is no answer.
         """
         async with self._waiting() as scope:
-            if body is not None and not isinstance(body, bytes):
-                body = _while_it_flows(body, scope)
+            if isinstance(body, bytes):
+                data: Any = body if len(body) < _LARGE else BytesIO(body)
+            else:
+                data = None if body is None else _while_it_flows(body, scope)
             answer = await self._session.request(
                 method,
                 URL(url, encoded=True),
                 headers=headers,
-                data=body,
+                data=data,
                 allow_redirects=False,
                 auto_decompress=decode,
             )
         try:
             if answer.status < 200:
                 raise unexpected(answer)
+            if answer.headers.get("Transfer-Encoding", "chunked").strip().lower() not in _FRAMINGS:
+                # aiohttp would hand over what is still coded in some way.
+                raise Refusal(
+                    502, "upstream_malformed", "The upstream server's transfer coding is not known."
+                )
             yield answer
         finally:
             answer.close()
@@ -133,6 +147,12 @@ class UpstreamClient:
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, Refusal):
                 raise error.__cause__ from None  # of the request's own body
+            if isinstance(error, aiohttp.ClientConnectionError | OSError):
+                raise Refusal(
+                    502,
+                    "upstream_closed",
+                    "The upstream server closed the connection before it answered.",
+                ) from None
             raise Refusal(
                 502, "upstream_malformed", "The upstream server's answer is not valid HTTP."
             ) from None

@@ -11,9 +11,11 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import (
     Config,
     Drain,
@@ -407,9 +409,15 @@ async def proxied(
     async with (
         asyncio.timeout(seconds),
         upstream.listening(prefix) as base_url,
-        serving(configured(base_url, **options)) as running,
+        serving(configured(base_url, **options), _catalogue()) as running,
     ):
         yield Rig(upstream, running)
+
+
+@cache
+def _catalogue() -> Catalogue:
+    """The one that ships, which takes longer to read than a test takes."""
+    return shipped_catalogue()
 
 
 def configured(

@@ -237,39 +237,47 @@ async def test_statuses_and_an_early_answer(lines: Lines) -> None:
 @pytest.mark.parametrize(
     ("raw", "asked", "said"),
     [
-        (b"", request("GET", "/secret"), ("GET", "refused", "none", "none", "404", "refused")),
-        (b"", chat("Content-Encoding: gzip"), ("POST", "chat", "none", "none", "415", "refused")),
+        (b"", request("GET", "/secret"),
+         ("GET", "refused", "none", "none", "404", "refused", "not_found")),
+        (b"", chat("Content-Encoding: gzip"),
+         ("POST", "chat", "none", "none", "415", "refused", "unsupported_encoding")),
         (b"", request("POST", "/v1/chat/completions", body=b"x"),
-         ("POST", "chat", "none", "none", "400", "refused")),
+         ("POST", "chat", "none", "none", "400", "refused", "invalid_json")),
         (response("200 OK"), request("GET", "/v1/models"),
-         ("GET", "api", "none", "none", "200", "completed")),
+         ("GET", "api", "none", "none", "200", "completed", None)),
         (response("404 Not"), request("GET", "/v1/models/m"),
-         ("GET", "api", "none", "none", "404", "completed")),
+         ("GET", "api", "none", "none", "404", "completed", None)),
         (response("500 Oops", body=b"{}"), chat(),
-         ("POST", "chat", "m", "default", "500", "upstream_error")),
+         ("POST", "chat", "m", "default", "500", "upstream_error", "upstream_error")),
         (response("429 Slow", body=b"{}"), chat(),
-         ("POST", "chat", "m", "default", "429", "upstream_error")),
+         ("POST", "chat", "m", "default", "429", "upstream_error", "upstream_error")),
         (response("200 OK", body=b"x"), chat(),
-         ("POST", "chat", "m", "default", "502", "upstream_error")),
-        (b"", chat(), ("POST", "chat", "m", "default", "502", "upstream_error")),
-        (streamed(ROLE), chat(), ("POST", "chat", "m", "default", "200", "upstream_incomplete")),
+         ("POST", "chat", "m", "default", "502", "upstream_error", "upstream_malformed")),
+        (b"", chat(),
+         ("POST", "chat", "m", "default", "502", "upstream_error", "upstream_closed")),
+        (streamed(ROLE), chat(),
+         ("POST", "chat", "m", "default", "200", "upstream_incomplete", "upstream_incomplete")),
         (streamed(ROLE, event({"error": {"message": "m"}})), chat(),
-         ("POST", "chat", "m", "default", "200", "upstream_incomplete")),
-        (WHOLE, chat(model=""), ("POST", "chat", "none", "default", "200", "completed")),
-        (WHOLE, chat(model="a b"), ("POST", "chat", "other", "default", "200", "completed")),
+         ("POST", "chat", "m", "default", "200", "upstream_incomplete", "upstream_error")),
+        (streamed(ROLE, b"data: x\n\n"), chat(),
+         ("POST", "chat", "m", "default", "200", "upstream_incomplete", "upstream_malformed")),
+        (response("503 Busy"), request("GET", "/v1/models"),
+         ("GET", "api", "none", "none", "503", "upstream_error", "upstream_error")),
+        (WHOLE, chat(model=""), ("POST", "chat", "none", "default", "200", "completed", None)),
+        (WHOLE, chat(model="a b"), ("POST", "chat", "other", "default", "200", "completed", None)),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else "",
 )  # fmt: skip
 async def test_what_became_of_it(
-    raw: bytes, asked: bytes, said: tuple[str, ...], lines: Lines
+    raw: bytes, asked: bytes, said: tuple[str | None, ...], lines: Lines
 ) -> None:
-    """One line for each request, whatever became of it."""
+    """One line for each request, whatever became of it; our own code says what went wrong."""
     async with proxied(access_log=lines.form) as rig:
         rig.upstream.reply(raw)
         await rig.ask(asked)
     line, _ = taken(lines.one())
-    names = ("method", "route", "model", "rule", "status", "outcome")
-    assert tuple(line[name] for name in names) == said
+    names = ("method", "route", "model", "rule", "status", "outcome", "error")
+    assert tuple(map(line.get, names)) == said
 
 
 @pytest.mark.parametrize("head_first", [False, True])
@@ -287,6 +295,7 @@ async def test_a_client_that_left(head_first: bool, lines: Lines) -> None:
             await call.gone()
         line, times = taken(lines.one())
     assert line["outcome"] == "client_gone"
+    assert "error" not in line
     assert line.get("status") == ("200" if head_first else None)
     assert line["stream"] == ("true" if head_first else "false")
     assert times == (CLOCKS | VISIBLE if head_first else set())
@@ -302,7 +311,7 @@ async def test_an_upstream_that_is_silent(head_first: bool, lines: Lines) -> Non
         await client.answer()
         await call.gone()
     line, times = taken(lines.one())
-    assert line["outcome"] == "upstream_timeout"
+    assert line["outcome"] == line["error"] == "upstream_timeout"
     assert line["status"] == ("200" if head_first else "504")
     assert times == ({"time_to_upstream_headers"} if head_first else set())
 

@@ -91,6 +91,17 @@ async def test_the_body_of_a_chat_request_is_byte_identical(rules: tuple[object,
         assert (await client.answer()).status == 200
 
 
+async def test_a_large_chat_request() -> None:
+    """One with pictures in it: it arrives whole, with its length, and nobody is warned."""
+    asked = chat(filler="x" * 3_000_000)
+    body = asked.partition(b"\r\n\r\n")[2]
+    async with proxied() as rig, rig.call(asked) as (client, call):
+        assert call.request.one("Content-Length") == str(len(body))
+        assert await call.request_body() == body
+        await call.send(streamed(ROLE, text("a"), FINISH, DONE))
+        assert (await client.answer()).status == 200
+
+
 # --- headers ------------------------------------------------------------------------------------
 
 
@@ -513,6 +524,18 @@ async def test_a_range_of_a_file() -> None:
     assert answer.status == 206
     assert answer.head.one("Content-Range") == "bytes 1-2/9"
     assert answer.body == b"bc"
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "x"])
+async def test_a_transfer_coding_that_is_not_undone(coding: str) -> None:
+    """The client would get what is coded, and nobody would tell it how."""
+    body = framed(gzip.compress(b"{}")) + LAST
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode()
+    async with proxied() as rig:
+        rig.upstream.reply(head + body)
+        answer = await rig.ask(request("GET", "/v1/models"))
+    assert answer.status == 502
+    assert answer.error["code"] == "upstream_malformed"
 
 
 async def test_a_redirect_is_not_followed() -> None:

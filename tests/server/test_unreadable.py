@@ -155,6 +155,22 @@ async def test_a_stream_that_no_wire_format_knows(path: str, content_type: str) 
 
 
 @pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json\r\nContent-Type: text/event-stream",
+        "text/event-stream\r\nContent-Type: application/json",
+        "application/json, Text/Event-Stream; charset=utf-8",
+        "text/html, application/x-ndjson",
+    ],
+)
+async def test_a_stream_with_another_type_beside_its_own(content_type: str) -> None:
+    """Some client goes by the one, and the next by the other."""
+    answer, count = await asked(chat(path="/v1/embeddings"), BLOCK, content_type=content_type)
+    assert answer.status == 502
+    assert count == sample("api", "only", "path", "block")
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         chat(path="/v1/audio/speech"),
