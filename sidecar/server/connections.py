@@ -41,8 +41,8 @@ DNS_CACHE: Final = 10
 """Seconds that a name's addresses are remembered; aiohttp's default."""
 
 _BODILESS: Final = frozenset({204, 304})
-"""Statuses whose answers end with their head (RFC 9112, 6.3). Some servers send a body all the same,
-as they do to HEAD, and it may take its time."""
+"""Statuses whose answers end with their head (RFC 9112, 6.3). Some servers send a body all the same
+then, as they do to HEAD, and it may take its time."""
 
 _fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 

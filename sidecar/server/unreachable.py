@@ -34,6 +34,9 @@ class Failure(StrEnum):
     CERTIFICATE = "certificate_not_trusted"
     NAME = "certificate_name"
     TLS = "tls"
+    HANDSHAKE = "tls_handshake"
+    """It ended in the middle. Servers that are starting or stopping do that, and some do so to whom
+    they do not know."""
     CLOSED = "closed"
     MALFORMED = "malformed"
 
@@ -49,6 +52,7 @@ _TOLD: Final[dict[Failure, tuple[int, str, str]]] = {
     Failure.CERTIFICATE: (502, _TLS, "The upstream server's certificate is not trusted."),
     Failure.NAME: (502, _TLS, "The upstream server's certificate is for another name."),
     Failure.TLS: (502, _TLS, "The upstream server and the sidecar do not agree on TLS."),
+    Failure.HANDSHAKE: (502, _TLS, "The upstream server ended the TLS handshake."),
     Failure.CLOSED: (
         502,
         "upstream_incomplete",
@@ -63,7 +67,7 @@ _TOLD: Final[dict[Failure, tuple[int, str, str]]] = {
 """The status, the code and the sentence that a client gets."""
 
 UNSENT: Final = frozenset(
-    {Failure.DNS, Failure.REFUSED, Failure.TIMEOUT, Failure.UNREACHABLE},
+    {Failure.DNS, Failure.REFUSED, Failure.TIMEOUT, Failure.UNREACHABLE, Failure.HANDSHAKE},
 )
 """Those that may pass, and after which upstream has certainly not got the request."""
 
@@ -99,6 +103,8 @@ def _failure(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Failure.DNS
     if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionResetError):
+            return Failure.HANDSHAKE  # there was a connection to be reset
         return Failure.REFUSED if error.errno == errno.ECONNREFUSED else Failure.UNREACHABLE
     if isinstance(error, ConnectionError):
         return Failure.CLOSED

@@ -61,10 +61,11 @@ class Keeper:
 
 
 class Kept(NamedTuple):
-    """A keeper and the sidecar in front of it."""
+    """A keeper, its port if it has one, and the sidecar in front of it."""
 
     keeper: Keeper
     rig: Rig
+    port: int | None
 
     @asynccontextmanager
     async def asking(self, raw: bytes) -> AsyncIterator[tuple[Asked, asyncio.Task[Answer]]]:
@@ -108,17 +109,18 @@ async def keeping(
     async with asyncio.timeout(seconds):
         if unix_socket is not None:
             server = await asyncio.start_unix_server(keeper.serve, unix_socket, limit=2**24)
-            url = f"http://{host}/v1"
+            url, port = f"http://{host}/v1", None
         else:
             server = await asyncio.start_server(
                 keeper.serve, "127.0.0.1", 0, limit=2**24, ssl=context
             )
             scheme = "http" if context is None else "https"
-            url = f"{scheme}://{host}:{server.sockets[0].getsockname()[1]}/v1"
+            port = server.sockets[0].getsockname()[1]
+            url = f"{scheme}://{host}:{port}/v1"
         config = configured(url, unix_socket=unix_socket, **options)
         try:
             async with serving(config) as running:
-                yield Kept(keeper, Rig(Upstream(""), running))
+                yield Kept(keeper, Rig(Upstream(""), running), port)
         finally:
             server.close()
             for peer in keeper.connections:
