@@ -71,7 +71,10 @@ class _Once(ResponseHandler):
         """
         if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
             exc = Lost(stale=self._is_stale(), tls=isinstance(exc_cause, ssl.SSLError))
-        super().set_exception(exc, exc_cause)  # type: ignore[arg-type]  # None is no cause
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
 
     def _is_stale(self) -> bool:
         """Whether it looks as if upstream had closed it before it got the present request."""
