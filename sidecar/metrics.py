@@ -151,6 +151,9 @@ class Metrics:
             "reason",
             "action",
         )
+        self._retries = self._counter(
+            "upstream_retries", "Requests that were sent to upstream again.", "route", "reason"
+        )
         self._statuses = self._counter(
             "statuses", "Statuses that were written.", "route", "rule", "phase"
         )
@@ -212,6 +215,10 @@ class Metrics:
             self._heartbeats.labels(labels.route, labels.rule).inc(heartbeats)
         if early:
             self._early.labels(labels.route, labels.rule).inc()
+
+    def retried(self, route: str, reason: str) -> None:
+        """A request is sent to upstream again."""
+        self._retries.labels(route, reason).inc()
 
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""

@@ -37,8 +37,6 @@ from sidecar.rules.configvalues import (
     AccessLog,
     Address,
     AddressText,
-    ApiKey,
-    BaseUrl,
     Count,
     CountOrOff,
     Duration,
@@ -69,27 +67,10 @@ from sidecar.rules.statussection import (
     status_spec,
 )
 from sidecar.rules.strictyaml import Document
+from sidecar.rules.upstreamsection import Upstream, UpstreamSection
 from sidecar.rules.validation import Given, Section, validate
 
 # --- values -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. There is none for a whole answer: a long one is not a broken one."""
-
-    connect: float
-    first_byte: float
-    idle: float
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """``base_url`` is what a client would use, without a slash at its end."""
-
-    base_url: str
-    api_key: str | None = field(repr=False)
-    timeouts: Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,32 +146,6 @@ BUILT_IN_RULES: Final = (
 """The rules of a file without ``rules``. The first is for agents that run their own tools."""
 
 # --- the file's sections, with their defaults ---------------------------------------------------
-
-
-class TimeoutsSection(Section):
-    """Durations such as ``5s``."""
-
-    connect: Duration = Field(
-        default=5.0, description="how long upstream may take to accept a connection (5s)"
-    )
-    first_byte: Duration = Field(
-        default=300.0, description="how long it may take to send its first byte (300s)"
-    )
-    idle: Duration = Field(default=300.0, description="how long between two reads (300s)")
-
-
-class UpstreamSection(Section):
-    """The endpoint that is asked."""
-
-    base_url: BaseUrl = Field(description="the upstream's URL, such as http://127.0.0.1:8000/v1")
-    api_key: ApiKey | None = Field(
-        default=None,
-        description="sent as a bearer token instead of the client's own, and instead of its "
-        "x-api-key; empty: the client's go through",
-    )
-    timeouts: TimeoutsSection = Field(
-        default=TimeoutsSection(), description="durations such as 300ms, 5s, 2m or 1h"
-    )
 
 
 class LimitsSection(Section):
@@ -478,7 +433,7 @@ def _config(section: ConfigSection) -> Config:
         listen=section.listen,
         reuse_port=section.reuse_port,
         admin=section.admin,
-        upstream=_upstream(section.upstream),
+        upstream=section.upstream.value,
         limits=_limits(section.limits),
         write_timeout=section.write_timeout,
         drain=Drain(section.drain.delay, section.drain.timeout),
@@ -500,15 +455,6 @@ def _built_in(status: StatusSection) -> tuple[RuleSpec, ...]:
 
 def _limits(section: LimitsSection) -> Limits:
     return Limits(**{limit.name: getattr(section, limit.name) for limit in fields(Limits)})
-
-
-def _upstream(section: UpstreamSection) -> Upstream:
-    timeouts = section.timeouts
-    return Upstream(
-        base_url=section.base_url,
-        api_key=section.api_key or None,
-        timeouts=Timeouts(timeouts.connect, timeouts.first_byte, timeouts.idle),
-    )
 
 
 def _rule(index: int, section: RuleSection, status: StatusSection) -> RuleSpec:

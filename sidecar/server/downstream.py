@@ -18,7 +18,7 @@ from aiohttp import web
 from sidecar.core.status import StatusPolicy
 from sidecar.core.stream import Fault, StreamFilter
 from sidecar.server.exchange import CutOff, Exchange, Outcome
-from sidecar.server.headers import STREAM, Headers
+from sidecar.server.headers import STREAM, VIA, Headers
 from sidecar.server.replies import SERVER
 
 HEADROOM = 0.1
@@ -98,6 +98,7 @@ class Downstream:
         self._reply.headers.update(self._headers)
         self._reply.headers["Content-Type"] = self.stream.content_type
         self._reply.headers["Server"] = SERVER
+        self._reply.headers["Via"] = VIA
         self._exchange.begins(200)
         await self._reply.prepare(self._request)
         self.wrote_at = self._loop.time()

@@ -21,6 +21,7 @@ from sidecar.rules.configvalues import MODEL_NAME
 from sidecar.rules.ruleset import Rule
 from sidecar.server.accesslog import Write
 from sidecar.server.models import Models
+from sidecar.server.retries import Retry
 from sidecar.server.routes import REFUSED
 from sidecar.server.tracing import Trace, Tracing
 from sidecar.server.unreadable import Reason, why
@@ -111,6 +112,7 @@ class Exchange:
         self._status: int | None = None
         self._upstream_status: int | None = None
         self._streams = False
+        self._retries = 0
         self._firsts = 0
         self._times: dict[str, float] = {}
 
@@ -153,6 +155,11 @@ class Exchange:
         route = self.route.label
         self._metrics.unreadable(route, self.rule, reason, action)
         log.warning(UNREADABLE, route, why(reason, answer), self.rule, action)
+
+    def retried(self, reason: Retry) -> None:
+        """The request is sent to upstream again."""
+        self._retries += 1
+        self._metrics.retried(self.route.label, reason)
 
     def heard(self, status: int) -> None:
         """The head of upstream's answer has come."""
@@ -239,6 +246,7 @@ class Exchange:
             "outcome": self.outcome.value,
             "error": self._why,
             "stream": self._streams,
+            "upstream_retries": self._retries or None,
             "duration": round(seconds, 6),
             "trace_id": self._trace_id,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
+from aiohttp import HttpVersion, HttpVersion11
 from multidict import CIMultiDict
 
 Headers = CIMultiDict[str]
@@ -72,13 +73,22 @@ STREAM = {
 """What keeps proxies and browsers from collecting a stream before they show it."""
 
 
+VIA = "1.1 sidecar"
+"""The ``Via`` of what we answer ourselves, which was received from nobody."""
+
+
 def to_upstream(
-    headers: Iterable[tuple[str, str]], *, api_key: str | None, filtered: bool
+    headers: Iterable[tuple[str, str]],
+    *,
+    api_key: str | None,
+    filtered: bool,
+    version: HttpVersion = HttpVersion11,
 ) -> Headers:
     """The request headers for the upstream, duplicates included.
 
     ``api_key`` replaces the client's ``Authorization``, and its ``x-api-key`` if it sent one;
-    ``filtered``: a rule reads the answer, so it must come whole.
+    ``filtered``: a rule reads the answer, so it must come whole. ``version`` is the one in which
+    the request came.
     """
     pairs = list(headers)
     dropped = _HOP_BY_HOP | _OURS_TO_SET | _OF_ANOTHER_REQUEST | _named_in_connection(pairs)
@@ -95,7 +105,7 @@ def to_upstream(
         # From Anthropic's clients. Some servers for them look for the one, some for the other.
         if "x-api-key" in passed:
             passed["x-api-key"] = api_key
-    return passed
+    return _via(passed, version)
 
 
 def of_json(headers: Headers) -> Headers:
@@ -107,11 +117,15 @@ def of_json(headers: Headers) -> Headers:
     return headers
 
 
-def untouched(headers: Iterable[tuple[str, str]]) -> Headers:
-    """The response headers of an answer that no rule reads: all but hop-by-hop ones."""
+def untouched(
+    headers: Iterable[tuple[str, str]], version: HttpVersion | None = HttpVersion11
+) -> Headers:
+    """The response headers of an answer that no rule reads: all but hop-by-hop ones. ``version`` is
+    the one in which it came."""
     pairs = list(headers)
     dropped = _HOP_BY_HOP | _named_in_connection(pairs)
-    return Headers((name, value) for name, value in _clean(pairs) if name.lower() not in dropped)
+    passed = Headers((name, value) for name, value in _clean(pairs) if name.lower() not in dropped)
+    return _via(passed, version or HttpVersion11)
 
 
 def harmless(headers: Iterable[tuple[str, str]], also: Collection[str]) -> Headers:
@@ -119,6 +133,13 @@ def harmless(headers: Iterable[tuple[str, str]], also: Collection[str]) -> Heade
     return Headers(
         (name, value) for name, value in _clean(headers) if _is_harmless(name.lower(), also)
     )
+
+
+def _via(headers: Headers, version: HttpVersion) -> Headers:
+    """With ourselves at the end of the list of proxies (RFC 9110, 7.6.3)."""
+    ours = f"{version.major}.{version.minor} sidecar"
+    headers["Via"] = ", ".join([*headers.getall("Via", ()), ours])
+    return headers
 
 
 def _is_harmless(name: str, also: Collection[str]) -> bool:

@@ -205,13 +205,13 @@ class Proxy:
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
         async with self._upstream.answer(
-            request.method, url, headers, body, decode=False
+            request.method, url, headers, body, decode=False, retried=exchange.retried
         ) as answer:
             exchange.heard(answer.status)
             if may_stream(answer) and exchange.route.wire_format is None:
                 self._look_at_stream(request, exchange, answer)
             relay = Relay(request, answer, exchange, self._config)
-            return await relay.raw(passed.untouched(answer.headers.items()))
+            return await relay.raw(passed.untouched(answer.headers.items(), answer.version))
 
     def _look_at_stream(
         self, request: web.BaseRequest, exchange: Exchange, answer: aiohttp.ClientResponse
@@ -235,7 +235,7 @@ class Proxy:
         """The answer as it is; what the rule would do with it is counted."""
         async with self._in_flight.until_stopped(), self._answer(asked, decode=False) as answer:
             relay = Relay(asked.request, answer, asked.exchange, self._config)
-            untouched = passed.untouched(answer.headers.items())
+            untouched = passed.untouched(answer.headers.items(), answer.version)
             if not is_readable(answer, decoded=False):
                 return await relay.raw(untouched)
             return await relay.observed(untouched, wire_format.answer(ruling))
@@ -329,7 +329,12 @@ class Proxy:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = passed.of_json(self._headers(asked.request, asked.exchange, filtered=True))
         async with self._upstream.answer(
-            asked.request.method, asked.url, headers, asked.body, decode=decode
+            asked.request.method,
+            asked.url,
+            headers,
+            asked.body,
+            decode=decode,
+            retried=asked.exchange.retried,
         ) as answer:
             asked.exchange.heard(answer.status)
             yield answer
@@ -338,7 +343,10 @@ class Proxy:
         self, request: web.BaseRequest, exchange: Exchange, *, filtered: bool
     ) -> passed.Headers:
         headers = passed.to_upstream(
-            request.headers.items(), api_key=self._config.upstream.api_key, filtered=filtered
+            request.headers.items(),
+            api_key=self._config.upstream.api_key,
+            filtered=filtered,
+            version=request.version,
         )
         own = exchange.traces(request)
         if own:

@@ -29,7 +29,7 @@ from sidecar.core.stream import (
 from sidecar.rules.config import Config
 from sidecar.server.downstream import Downstream
 from sidecar.server.exchange import CutOff, Exchange, Outcome
-from sidecar.server.headers import Headers
+from sidecar.server.headers import VIA, Headers
 from sidecar.server.replies import SERVER, Refusal, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
@@ -302,7 +302,9 @@ class Relay:
 
     async def _begin(self, status: int, headers: Headers) -> web.StreamResponse:
         reply = web.StreamResponse(status=status, reason=None, headers=headers)
-        reply.headers["Server"] = SERVER
+        # Upstream's own pass where all of its headers do.
+        reply.headers.setdefault("Server", SERVER)
+        reply.headers.setdefault("Via", VIA)
         self._exchange.begins(status)
         await reply.prepare(self._request)
         return reply

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from sidecar.core.jsontext import dump
 from sidecar.core.stream import Fault
+from sidecar.server.headers import VIA
 from sidecar.wire.errorshapes import ErrorShape, openai_error
 
 SERVER = "sidecar"
@@ -48,4 +49,5 @@ def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = Non
     reply.headers.extend(headers or {})
     reply.headers["Content-Type"] = "application/json"
     reply.headers["Server"] = SERVER
+    reply.headers["Via"] = VIA
     return reply

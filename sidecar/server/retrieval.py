@@ -53,12 +53,17 @@ class Retrieval:
         if stored.streams:
             url, after = _from_its_beginning(url)
         headers = passed.to_upstream(
-            request.headers.items(), api_key=self._config.upstream.api_key, filtered=True
+            request.headers.items(),
+            api_key=self._config.upstream.api_key,
+            filtered=True,
+            version=request.version,
         )
         body = streamed_body(request)
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
-        async with self._upstream.answer(request.method, url, headers, body, decode=True) as answer:
+        async with self._upstream.answer(
+            request.method, url, headers, body, decode=True, retried=exchange.retried
+        ) as answer:
             exchange.heard(answer.status)
             relay = Relay(request, answer, exchange, self._config)
             harmless = passed.harmless(answer.headers.items(), self._config.response_headers)

@@ -85,7 +85,9 @@ async def tunnel(
     handshake = _without_protocols(request)
     if request.method != "GET" or request.body_exists or not reply.can_prepare(handshake):
         raise Refusal(400, "bad_request", "The WebSocket handshake is not valid.")
-    headers = passed.to_upstream(request.headers.items(), api_key=key, filtered=False)
+    headers = passed.to_upstream(
+        request.headers.items(), api_key=key, filtered=False, version=request.version
+    )
     for name in _OF_EACH_CONNECTION:
         headers.popall(name, None)
     protocols = [
@@ -94,7 +96,9 @@ async def tunnel(
         if key is None or not protocol.startswith(_KEY_PROTOCOL)
     ]
     try:
-        there = await upstream.websocket(url, headers, protocols, limit=limit)
+        there = await upstream.websocket(
+            url, headers, protocols, limit=limit, retried=exchange.retried
+        )
     except Declined as declined:
         exchange.outcome = Outcome.UPSTREAM_ERROR
         harmless = passed.harmless(declined.headers.items(), config.response_headers)
@@ -107,6 +111,7 @@ async def tunnel(
     end = _STOPPED
     try:
         reply.headers["Server"] = SERVER
+        reply.headers["Via"] = passed.VIA
         if there.protocol is not None:
             reply.headers[_PROTOCOLS] = there.protocol
         await reply.prepare(handshake)

@@ -20,13 +20,12 @@ from sidecar.rules.config import (
     Drain,
     Limits,
     RuleSpec,
-    Timeouts,
-    Upstream,
     built_in_config,
     load_config,
 )
 from sidecar.rules.configvalues import AccessLog, Address, WebSockets, parse_address
 from sidecar.rules.match import Match, Tools
+from sidecar.rules.upstreamsection import Timeouts, Upstream
 
 FORMATS = ("think", "harmony_analysis", "all", "reasoning", "tools")
 UPSTREAM = "upstream: {base_url: http://127.0.0.1:8000/v1}\n"

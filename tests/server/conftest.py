@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.server.app import OVERDUE
 from sidecar.server.exchange import UNREADABLE
+from sidecar.server.unreachable import UNREACHABLE
 
-PROMISED = (OVERDUE, UNREADABLE)
+PROMISED = (OVERDUE, UNREACHABLE, UNREADABLE)
 
 
 @pytest.fixture(autouse=True)

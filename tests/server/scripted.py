@@ -22,12 +22,12 @@ from sidecar.rules.config import (
     Limits,
     RuleSection,
     RuleSpec,
-    Timeouts,
     built_in_config,
 )
 from sidecar.rules.configvalues import AccessLog, Address, WebSockets
 from sidecar.rules.match import Match
 from sidecar.rules.statussection import SILENT, StatusSpec
+from sidecar.rules.upstreamsection import Timeouts
 from sidecar.server.app import Addresses, Running, serving
 
 LIMIT = 20.0
@@ -443,16 +443,21 @@ def configured(
     built_in: bool = False,
     access_log: AccessLog = AccessLog.OFF,
     models: tuple[str, ...] | None = (),
+    **upstream: Any,
 ) -> Config:
     """The defaults in front of ``url``, on free ports, with what a test wants otherwise; ``status``
-    is that of the built-in rules, unless they are to be as they are (``built_in``)."""
+    is that of the built-in rules, unless they are to be as they are (``built_in``), and
+    ``upstream`` is what else there is to say of the upstream."""
     config = built_in_config(url)
     return replace(
         config,
         listen=Address("127.0.0.1", 0),
         admin=Address("127.0.0.1", 0),
         upstream=replace(
-            config.upstream, api_key=api_key, timeouts=Timeouts(connect, first_byte, idle)
+            config.upstream,
+            api_key=api_key,
+            timeouts=Timeouts(connect, first_byte, idle),
+            **upstream,
         ),
         limits=Limits(
             request_limit or config.limits.request_body,

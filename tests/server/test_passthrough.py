@@ -124,6 +124,7 @@ def odd_fields(rule_applies: bool) -> list[str]:
         "X-Sidecar-Rule: default",
         "x-sidecar-anything: 1",
         "Accept-Encoding: gzip",
+        "Via: 1.0 gateway",
         *(() if rule_applies else ("If-Range: x",)),
     ]
 
@@ -145,6 +146,7 @@ async def test_the_headers_of_a_request(rules: tuple[object, ...] | None) -> Non
         ("X-Twice", "two"),
         ("X-Empty", ""),
         ("Accept-Encoding", "identity"),
+        ("Via", "1.0 gateway, 1.1 sidecar"),
         ("Host", host),
         ("Content-Length", "13"),
     ]
