@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from sidecar.resources import config_dir
 from sidecar.rules.catalogue import Catalogue, load_catalogue
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
+from tests.cuts import EXHAUSTIVE
 
 LIMIT = 1 << 20
 CATALOGUE: Catalogue = load_catalogue(config_dir() / "formats")
@@ -30,14 +30,8 @@ class Case(NamedTuple):
     format: Format
     example: Example
     formats: tuple[Format, ...]
-
-    @property
-    def policy(self) -> Policy:
-        return Policy()
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return compiled(self.formats, self.policy)
+    policy: Policy
+    vocabulary: Vocabulary
 
     @property
     def start(self) -> Opening | None:
@@ -50,20 +44,28 @@ class Case(NamedTuple):
         return Chat(Ruling(self.policy, self.vocabulary, start=self.start))
 
 
-@cache
+_COMPILED: dict[tuple[tuple[int, ...], Policy], tuple[tuple[Format, ...], Vocabulary]] = {}
+"""By identity, for a hash of all formats costs more than a test of one example; kept with the
+formats, so that none can take another's place."""
+
+
 def compiled(formats: tuple[Format, ...], policy: Policy) -> Vocabulary:
     """What lanes look for; made once, as a rule's is."""
-    return Vocabulary(formats, policy)
+    key = tuple(map(id, formats)), policy
+    if key not in _COMPILED:
+        _COMPILED[key] = formats, Vocabulary(formats, policy)
+    return _COMPILED[key][1]
 
 
 def cases() -> Iterator[Case]:
     """Each example with its format alone and, if it is of the group, with all of ``all``."""
+    policy = Policy()
     everything = CATALOGUE.resolve(["all"])
     for format_ in CATALOGUE.formats.values():
+        companies = [(format_,), everything] if "all" in format_.groups else [(format_,)]
         for example in format_.examples:
-            yield Case(format_, example, (format_,))
-            if "all" in format_.groups:
-                yield Case(format_, example, everything)
+            for formats in companies:
+                yield Case(format_, example, formats, policy, compiled(formats, policy))
 
 
 def cases_in_company() -> Iterator[Case]:
@@ -92,6 +94,18 @@ def literals(formats: Iterable[Format]) -> set[str]:
 def spelled(marker: str) -> str:
     """The marker with something in the place of its placeholders."""
     return marker.replace("{name}", "f1").replace("{number}", "7").replace("{space}", "\n")
+
+
+def places_to_cut(case: Case, text: str) -> list[int]:
+    """The places inside of and beside what the lane takes for markers in ``text``, and every
+    seventh other one; all of them if nothing is sampled."""
+    at, told = 0, set(range(1, len(text), 1 if EXHAUSTIVE else 7))
+    for segment in segments(case.lane(), [text]):
+        end = at + len(segment.text)
+        if segment.channel is Channel.MARKUP:
+            told.update(range(max(at, 1), min(end + 1, len(text))))
+        at = end
+    return sorted(told)
 
 
 def segments(lane: Lane, pieces: Iterable[str]) -> list[Segment]:

@@ -14,8 +14,8 @@ import pytest
 
 from sidecar import __version__
 from sidecar.demo.transcripts import TRANSCRIPTS
+from tests.locks import IMAGE, ROOT, pins
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 600.0
 """Seconds; the dependencies come from a package index."""
 
@@ -42,17 +42,21 @@ def run(arguments: Sequence[str | Path], cwd: Path, **more: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], folder)
+    build = [sys.executable, "-m", "build", "--no-isolation"]
+    run([*build, "--wheel", "--outdir", folder, ROOT], folder)
     [path] = folder.glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="module")
 def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the wheel and what it depends on."""
+    """A fresh virtual environment with the wheel and what it asks for, in the locked versions."""
     folder = tmp_path_factory.mktemp("home")
     venv.create(folder / "venv", with_pip=True)
-    run([folder / "venv" / "bin" / "pip", "install", "--quiet", wheel], folder)
+    locked = folder / "constraints.txt"
+    locked.write_text("".join(f"{pin.requirement}\n" for pin in pins(IMAGE).values()))
+    pip = folder / "venv" / "bin" / "pip"
+    run([pip, "install", "--quiet", "--no-compile", "--constraint", locked, wheel], folder)
     return folder
 
 

@@ -81,9 +81,10 @@ def load_catalogue(folder: Path, others: Path | None = None) -> Catalogue:
     ``ConfigError`` with the mistakes of all of them."""
     formats: dict[str, Format] = {}
     mistakes: list[Mistake] = []
+    known = _known(folder, others)
     for path in sorted(folder.glob(_FILES)):
         try:
-            formats[path.stem] = load_format(path, others)
+            formats[path.stem] = _load(path, known)
         except ConfigError as error:
             mistakes += error.mistakes
     if not formats and not mistakes:
@@ -102,12 +103,16 @@ def load_format(path: Path, others: Path | None = None) -> Format:
 
     What it names is looked for beside it, and then in the folder ``others``.
     """
-    known = {
-        other.stem: other
-        for folder in (others, path.parent)
-        if folder
-        for other in sorted(folder.glob(_FILES))
-    }
+    return _load(path, _known(path.parent, others))
+
+
+def _known(folder: Path, others: Path | None) -> dict[str, Path]:
+    """The files that a file in ``folder`` may name, by their ids."""
+    folders = (others, folder) if others else (folder,)
+    return {path.stem: path for each in folders for path in sorted(each.glob(_FILES))}
+
+
+def _load(path: Path, known: Mapping[str, Path]) -> Format:
     document, section = _read(path, known)
     shape = section
     if section.shape:

@@ -1,4 +1,5 @@
-"""Installs what the Node clients need, once: their packages, and Node where the system's is old."""
+"""Installs what the Node clients need, once, as it is locked: their packages, and Node where the
+system's is old (the optional packages)."""
 
 from __future__ import annotations
 
@@ -14,8 +15,6 @@ FOLDER: Final = Path(__file__).parent / "node"
 
 _OLDEST: Final = 22
 """The major version of Node that the packages ask for."""
-_NODE: Final = "22.23.3"
-"""What is installed where the system's is older."""
 _ARCHITECTURES: Final = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 _PATIENCE: Final = 300.0
 """Seconds for an installation from the registry."""
@@ -29,26 +28,18 @@ def prepared_node() -> Path | None:
     system, npm = shutil.which("node"), shutil.which("npm")
     if system is None or npm is None:
         return None
-    wanted, node = [], Path(system)
+    node, omit = Path(system), ["--omit=optional"]
     if _major(system) < _OLDEST:
         package = f"node-{sys.platform}-{_ARCHITECTURES[platform.machine()]}"
-        wanted, node = [f"{package}@{_NODE}"], FOLDER / "node_modules" / package / "bin" / "node"
-    manifest = FOLDER / "package.json"
+        node, omit = FOLDER / "node_modules" / package / "bin" / "node", []
+    manifest = FOLDER / "package-lock.json"
     installed = FOLDER / "node_modules" / ".installed"
     with manifest.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        state = "\n".join([lock.read(), *wanted])
+        state = "\n".join([lock.read(), *omit])
         if not installed.exists() or installed.read_text() != state:
-            quiet = [
-                "--no-audit",
-                "--no-fund",
-                "--no-package-lock",
-                "--no-save",
-                "--loglevel=error",
-            ]
-            subprocess.run(
-                [npm, "install", *quiet, *wanted], cwd=FOLDER, check=True, timeout=_PATIENCE
-            )
+            quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+            subprocess.run([npm, "ci", *quiet, *omit], cwd=FOLDER, check=True, timeout=_PATIENCE)
             installed.write_text(state)
     return node
 

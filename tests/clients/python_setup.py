@@ -29,8 +29,9 @@ def prepared_python() -> Path:
         state = f"{sys.version}\n{lock.read()}"
         if not installed.exists() or installed.read_text() != state:
             _run(sys.executable, "-m", "venv", "--clear", str(environment))
-            quiet = ("--quiet", "--disable-pip-version-check")
-            _run(str(python), "-m", "pip", "install", *quiet, "-r", str(requirements))
+            quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
+            locked = ("--no-deps", "--require-hashes", "-r", str(requirements))
+            _run(str(python), "-m", "pip", "install", *quiet, *locked)
             installed.write_text(state)
     return python
 

@@ -20,13 +20,12 @@ from sidecar.wire.messages import Messages
 from sidecar.wire.responses import Responses
 from sidecar.wire.ruling import Ruling, Shared
 from sidecar.wire.texts import Texts
-from tests.cuts import at_random, two_way, units
+from tests.cuts import at_random, of_recording, two_way, units
 from tests.promises import LIMIT, Case, cases_in_company, name, segments, stream
 from tests.statuses import Collected, phases_of
 from tests.wire.adapters import compact
 from tests.wire.recordings import Recording, recordings
 from tests.wire.streams import ruling
-from tests.wire.test_transcripts import MAX_FOR_EVERY_CUT
 
 OF_CHANNEL = {
     Channel.CONTENT: Phase.ANSWERING,
@@ -53,8 +52,7 @@ def steps_of(answer: Answer, pieces: Iterable[bytes]) -> list[Step]:
 def test_a_recording_has_the_phases_that_it_says_however_it_arrives(recording: Recording) -> None:
     sent = recording.sent
     assert phases_of(steps_of(recording.chat(), [sent])) == list(recording.phases)
-    ways = two_way(sent) if len(sent) < MAX_FOR_EVERY_CUT else at_random(sent, 12)
-    for pieces in (units(sent), *ways):
+    for pieces in (units(sent), *of_recording(sent)):
         assert phases_of(steps_of(recording.chat(), pieces)) == list(recording.phases)
 
 
@@ -63,7 +61,7 @@ def without_repeats(items: Iterable[object]) -> list[object]:
     return [item for item, _ in groupby(items)]
 
 
-def expected(case: Case) -> list[object]:
+def phases_in(case: Case) -> list[object]:
     """The phases of an example, by the channels of its text."""
     found = segments(case.lane(), [case.example.text])
     says = [segment for segment in found if segment.channel in OF_CHANNEL]
@@ -71,13 +69,8 @@ def expected(case: Case) -> list[object]:
     return [*without_repeats(shown), Phase.DONE]
 
 
-def check(case: Case, pieces: Sequence[str]) -> None:
-    """As a chat's stream."""
-    check_steps(case, steps_of(case.chat(), [stream(pieces)]))
-
-
-def check_text(case: Case, pieces: Sequence[str]) -> None:
-    """The text alone, which is quicker."""
+def steps_of_text(case: Case, pieces: Iterable[str]) -> list[Step]:
+    """Those of the text alone, which is quicker than a chat's stream."""
     ruled = Ruling(case.policy, case.vocabulary, start=case.start)
     shared = Shared(ruled)
     calls = CallFilter(case.policy.tool_calls, (), shared.stats, shared.progress)
@@ -86,17 +79,17 @@ def check_text(case: Case, pieces: Sequence[str]) -> None:
         texts.feed(piece)
     texts.finish(cut_off=False)
     shared.progress.finish()
-    check_steps(case, shared.progress.take())
+    return shared.progress.take()
 
 
-def check_steps(case: Case, steps: Sequence[Step]) -> None:
-    """They are those of the example."""
+def check_steps(case: Case, steps: Sequence[Step], expected: Sequence[object]) -> None:
+    """They are those of the example, whose phases are the ``expected`` ones."""
     example = case.example
     phases = [step.phase for step in steps]
     if not example.tool_call.strip():
         # A call without arguments is told if its markers say its name.
         phases = [phase for phase in phases if phase is not Phase.CALLING_TOOL]
-    assert without_repeats(phases) == expected(case)
+    assert without_repeats(phases) == expected
     tools = [step.tool for step in steps if step.phase is Phase.CALLING_TOOL]
     if example.tools:
         assert without_repeats(tools) == without_repeats(example.tools)
@@ -107,13 +100,11 @@ def check_steps(case: Case, steps: Sequence[Step]) -> None:
 
 @pytest.mark.parametrize("case", FAMILIES, ids=name)
 def test_a_family_has_its_phases_and_its_tools_in_every_cut(case: Case) -> None:
-    text = case.example.text
-    check(case, [text])
-    check(case, units(text))
-    for pieces in at_random(text, 6):
-        check(case, pieces)
+    text, expected = case.example.text, phases_in(case)
+    for pieces in ([text], units(text), *at_random(text, 6)):
+        check_steps(case, steps_of(case.chat(), [stream(pieces)]), expected)
     for pieces in two_way(text):
-        check_text(case, pieces)
+        check_steps(case, steps_of_text(case, pieces), expected)
 
 
 # --- sources ------------------------------------------------------------------------------------

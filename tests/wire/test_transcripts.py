@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from tests.cuts import at_random, two_way, units
+from tests.cuts import of_recording, units
 from tests.promises import run
 from tests.wire.recordings import DEFAULT, Recording, recordings
 from tests.wire.streams import choices, payloads
@@ -22,8 +22,6 @@ per_untouched_recording = pytest.mark.parametrize(
 )
 
 SECRET = re.compile(rb"zq|z\\u0071|\\u007aq|\\u007a\\u0071", re.IGNORECASE)
-MAX_FOR_EVERY_CUT = 3_000
-"""Bytes; longer recordings are cut at random, so that the suite stays quick."""
 
 
 def test_there_is_a_recording_for_each_server_and_a_golden_file_for_each_recording() -> None:
@@ -39,8 +37,7 @@ def test_it_leaves_as_the_golden_file_however_it_arrives(recording: Recording) -
     sent, golden = recording.sent, recording.golden
     assert recording.filtered() == golden
     assert recording.filtered(units(sent)) == golden
-    ways = two_way(sent) if len(sent) < MAX_FOR_EVERY_CUT else at_random(sent, 12)
-    for pieces in ways:
+    for pieces in of_recording(sent):
         assert recording.filtered(pieces) == golden
 
 
