@@ -232,8 +232,8 @@ class Lane:
                 return None if protection is Protection.UNDECIDED else False
         if marker.action is Action.TAIL:
             return ends_message(text, start, end, markers, final=final)
-        if marker.region is not None and marker.region.facts.proof:
-            return is_proven(marker.region.facts, text, start, end, final=final)
+        if marker.region is not None and marker.region.proof is not None:
+            return is_proven(marker.region, text, start, end, final=final)
         return True
 
     def _read_region(self, text: str, position: int, final: bool) -> tuple[int, bool]:
