@@ -93,21 +93,21 @@ class Vocabulary:
         """The place; built on first use and remembered."""
         place = self._places.get(where)
         if place is None:
-            recall, string_stops = None, STRING_STOPS
+            recall, string_stops, spelling = None, STRING_STOPS, self._spelling
             if where.region is None:
                 found, quotes = tuple(self._in_content(where)), self.keeps_quotes
             else:
                 found, quotes = tuple(self._in_region(where, where.region)), False
+                if where.region.facts.escaped:
+                    spelling = replace(spelling, escaped=False)
                 if where.interrupted is not None:
-                    recall = MarkerSet(_closers(where.interrupted), spelling=self._spelling)
+                    recall = MarkerSet(_closers(where.interrupted), spelling=spelling)
                     string_stops = {
                         quote: re.compile(f"{stop.pattern}|{recall.stops.pattern}")
                         for quote, stop in STRING_STOPS.items()
                     }
-            markers = MarkerSet(found, quotes=quotes, spelling=self._spelling)
-            later = MarkerSet(
-                found, quotes=quotes, spelling=self._spelling, without=_ONLY_WITHOUT_TEXT
-            )
+            markers = MarkerSet(found, quotes=quotes, spelling=spelling)
+            later = MarkerSet(found, quotes=quotes, spelling=spelling, without=_ONLY_WITHOUT_TEXT)
             place = self._places[where] = Place(where, markers, later, recall, string_stops)
         return place
 
