@@ -168,6 +168,9 @@ class Region:
     near its beginning. ``implicit``: where the prompt has opened a region, it is this one, and as
     its first open marker would.
 
+    ``escaped``: its text is HTML-escaped, so an escaped marker in it is none, whatever a rule takes
+    for one.
+
     A region of channel ``content`` is visible without its markers: a wrapper of the answer, or a
     header before it. If it is the ``last``, the format's own markers are plain text from there on.
     A region of channel ``markup`` is a header: open markers count inside it.
@@ -186,6 +189,7 @@ class Region:
     proof: tuple[str, ...] = ()
     implicit: bool = False
     last: bool = False
+    escaped: bool = False
     tool_name: ToolName | None = None
     arguments: Arguments | None = None
 

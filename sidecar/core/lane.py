@@ -68,6 +68,8 @@ class Lane:
         """What a text must not have to be visible as it is; None if it must be read anyway."""
         self._out: list[Segment] = []
         self._finished = False
+        self._tail = ""
+        """What was held at the end, and turned out to be no marker."""
         if self._place.where.region is not None and vocabulary.shows_unclosed:
             self._withheld = []
         self._enter_body("")
@@ -82,12 +84,14 @@ class Lane:
         return "content" if region is None else f"{region.format_id}.{region.facts.name}"
 
     @property
-    def unclosed(self) -> Opening | None:
-        """Where a text begins that goes on in the region that this one ends in; None if in none, or
-        if the rule shows it."""
-        if self._place.where.region is None or self._vocabulary.shows_unclosed:
-            return None
-        return Opening(self._place)
+    def continuation(self) -> Opening | None:
+        """Where a text begins that goes on where this one ends: in the region that is open, unless
+        the rule shows it, and with what may be the beginning of a marker. None if in no region and
+        with nothing."""
+        tail = self._tail if self._finished else self._held
+        if self._place.where.region is None:
+            return Opening(self._place, tail) if tail else None
+        return None if self._vocabulary.shows_unclosed else Opening(self._place, tail)
 
     @property
     def held(self) -> str:
@@ -140,7 +144,9 @@ class Lane:
         if self._finished:
             return []
         self._finished = True
-        out = self._read(self._held, final=True)
+        place, held = self._place, self._held
+        out = self._read(held, final=True)
+        self._tail = held if self._place is place else ""
         self._out = []
         self._settle_withheld(final=True)
         self._join(self._seam.finish())
@@ -232,8 +238,8 @@ class Lane:
                 return None if protection is Protection.UNDECIDED else False
         if marker.action is Action.TAIL:
             return ends_message(text, start, end, markers, final=final)
-        if marker.region is not None and marker.region.facts.proof:
-            return is_proven(marker.region.facts, text, start, end, final=final)
+        if marker.region is not None and marker.region.proof is not None:
+            return is_proven(marker.region, text, start, end, final=final)
         return True
 
     def _read_region(self, text: str, position: int, final: bool) -> tuple[int, bool]:

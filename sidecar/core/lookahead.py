@@ -9,7 +9,7 @@ import re
 
 from sidecar.core.format import At, Body, Region
 from sidecar.core.jsonbody import JsonBody
-from sidecar.core.markers import BODY_STOPS, Action, MarkerSet
+from sidecar.core.markers import BODY_STOPS, Action, ActiveRegion, MarkerSet
 
 MAX_TAIL = 256
 """Characters of stop tokens, and the white space between them, that may end a message."""
@@ -42,23 +42,21 @@ def ends_message(
         end = match.end
 
 
-def is_proven(region: Region, text: str, start: int, end: int, *, final: bool) -> bool | None:
+def is_proven(region: ActiveRegion, text: str, start: int, end: int, *, final: bool) -> bool | None:
     """Whether one of the literals that prove a region stands in it; its open marker stands from
     ``start`` to ``end``."""
+    assert region.proof is not None
     window = text[start : start + MAX_PROOF]
-    limit, ended = _end_of_region(region, window, end - start)
-    if any(window.find(literal, 0, limit) >= 0 for literal in region.proof):
+    limit, ended = _end_of_region(region.facts, region.proof.closers, window, end - start)
+    if region.proof.literals.find(window[:limit], 0) is not None:
         return True
     return False if ended or final or len(window) == MAX_PROOF else None
 
 
-def _end_of_region(region: Region, window: str, start: int) -> tuple[int, bool]:
+def _end_of_region(region: Region, closers: MarkerSet, window: str, start: int) -> tuple[int, bool]:
     """Where the region whose body begins at ``start`` ends in ``window``, and whether it does."""
-    ends = [
-        found + len(literal)
-        for literal in region.close
-        if (found := window.find(literal, start)) >= 0
-    ]
+    closer = closers.find(window, start)
+    ends = [] if closer is None else [closer]
     if region.body is Body.VALUE or not (region.close or region.body is Body.TEXT):
         ends += _end_of_value(region.body, window, start)
     return min(ends, default=len(window)), bool(ends)

@@ -1,19 +1,28 @@
 """Which markers to look for, and which tail of a text might still become one.
 
 A marker is a literal in which ``{name}``, ``{number}`` and ``{space}`` stand for runs of characters
-(``_RUNS``). A :class:`MarkerSet` answers one question: what stands at this position? It holds no
-state, so a set is built once per place a lane can be in, and shared by all streams.
+(``_RUNS``); a rule may take more ways of writing it for the same (:mod:`sidecar.core.spelling`).
+A :class:`MarkerSet` answers one question: what stands at this position? It holds no state, so a set
+is built once per place a lane can be in, and shared by all streams.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from sidecar.core.format import At, Region
+from sidecar.core.spelling import (
+    AS_WRITTEN,
+    ATTRIBUTES,
+    ESCAPED_ATTRIBUTES,
+    REFERENCES,
+    SPACE,
+    Spelling,
+)
 
 QUOTE_STOPS = "`~\n"
 """The characters that code spans and fences are made of (CommonMark 0.31, 4.5 and 6.1)."""
@@ -31,17 +40,27 @@ class _Run(NamedTuple):
     most: int
 
 
-ATTRIBUTES = "{attributes}"
-"""What may follow the name in a tag, and is no tag that closes itself."""
-
-PLACEHOLDERS = ("{name}", "{number}", "{space}")
+PLACEHOLDERS = ("{name}", "{number}", SPACE)
 """What a format's markers may have in them."""
+
+
+def _attributes(ways: Mapping[str, tuple[str, ...]]) -> _Run:
+    """A run that ends before another tag and before the end of this one; ``ways`` are the further
+    ways of writing a character."""
+    less, slash, greater = (
+        "(?:" + "|".join(map(re.escape, (character, *ways.get(character, ())))) + ")"
+        for character in "</>"
+    )
+    inside = rf"(?!{less}|{slash}?{greater})(?s:.)"
+    return _Run(re.compile(rf"(?:[ \t\r\n](?:{inside})*)?"), 1, 256)
+
 
 _RUNS = {
     "{name}": _Run(re.compile(r"[A-Za-z0-9_.\-]*"), 1, 64),  # as long as OpenAI lets a tool's be
     "{number}": _Run(re.compile(r"[0-9]*"), 1, 4),
-    "{space}": _Run(re.compile(r"[ \t\r\n]*"), 0, 32),  # a line end and an indentation
-    ATTRIBUTES: _Run(re.compile(r"(?:[ \t\r\n](?:[^<>/]|/(?!>))*)?"), 1, 256),
+    SPACE: _Run(re.compile(r"[ \t\r\n]*"), 0, 32),  # a line end and an indentation
+    ATTRIBUTES: _attributes({}),
+    ESCAPED_ATTRIBUTES: _attributes(REFERENCES),
 }
 _TOKENS = re.compile("(" + "|".join(map(re.escape, _RUNS)) + ")")
 
@@ -72,6 +91,7 @@ class ActiveRegion:
     kept: bool = False
     implicit: bool = False
     then: ActiveRegion | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +139,17 @@ class MarkerSet:
         markers: Iterable[Marker],
         *,
         quotes: bool = False,
-        any_case: bool = False,
+        spelling: Spelling = AS_WRITTEN,
         without: Collection[At] = (),
     ) -> None:
-        """``quotes``: the characters of code spans and fences are stops too. ``any_case``: ASCII
-        letters count in either case. ``without``: markers that count only there are left out."""
+        """``quotes``: the characters of code spans and fences are stops too. ``without``: markers
+        that count only there are left out."""
         self._tries: dict[At, _Node] = {}
         together: _Node = {}
         for marker in markers:
             if marker.at not in without:
                 for trie in (self._tries.setdefault(marker.at, {}), together):
-                    _plant(trie, marker, any_case)
+                    _plant(trie, marker, spelling)
         self.firsts = frozenset(together)
         """The characters that a marker may begin with."""
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
@@ -155,18 +175,58 @@ class MarkerSet:
                     best = found
         return Match(best.marker, best.end, pending) if pending else best
 
+    def find(self, text: str, start: int) -> int | None:
+        """Where the first complete marker from ``start`` on ends, of those that count anywhere;
+        None if there is none."""
+        while (stop := self.stops.search(text, start)) is not None:
+            match = self.match(text, stop.start(), (At.ANYWHERE,))
+            if match.marker is not None:
+                return match.end
+            start = stop.start() + 1
+        return None
 
-def _plant(node: _Node, marker: Marker, any_case: bool) -> None:
-    for token in _TOKENS.split(marker.literal):
-        if token in _RUNS:
-            node = node.setdefault(_BRANCHES, {}).setdefault(token, {})
-            continue
-        for character in token:
-            step = node.setdefault(character, {})
-            if any_case and character.isascii():
-                node[character.swapcase()] = step
-            node = step
-    node.setdefault(_LEAF, marker)
+
+class Proof(NamedTuple):
+    """What shows that a region is one: any of ``literals`` before the first of ``closers``."""
+
+    literals: MarkerSet
+    closers: MarkerSet
+
+    @classmethod
+    def of(cls, region: Region, spelling: Spelling) -> Proof:
+        """That of a region which has to be proven."""
+
+        def found(literals: Iterable[str]) -> MarkerSet:
+            markers = (Marker(literal, Action.DISCARD, "") for literal in literals)
+            return MarkerSet(markers, spelling=spelling)
+
+        return cls(found(region.proof), found(region.close))
+
+
+def _plant(root: _Node, marker: Marker, spelling: Spelling) -> None:
+    for pattern in spelling.patterns(marker.literal):
+        node, references = root, spelling.references(pattern)
+        for token in _TOKENS.split(pattern):
+            if token in _RUNS:
+                node = node.setdefault(_BRANCHES, {}).setdefault(token, {})
+                continue
+            for character in token:
+                step = _step(node, character, spelling)
+                for reference in references.get(character, ()):
+                    beginning = node
+                    for letter in reference[:-1]:
+                        beginning = _step(beginning, letter, spelling)
+                    beginning[reference[-1]] = step
+                node = step
+        node.setdefault(_LEAF, marker)
+
+
+def _step(node: _Node, character: str, spelling: Spelling) -> _Node:
+    """The node that ``character`` leads to, made if there is none."""
+    step: _Node = node.setdefault(character, {})
+    if spelling.any_case and character.isascii():
+        node[character.swapcase()] = step
+    return step
 
 
 def _walk(node: _Node, text: str, position: int) -> Match:
@@ -174,7 +234,7 @@ def _walk(node: _Node, text: str, position: int) -> Match:
     end = 0
     pending = False
     while True:
-        if _LEAF in node:
+        if _LEAF in node and position >= end:
             best, end = node[_LEAF], position
         for token, after in node.get(_BRANCHES, {}).items():
             found = _walk_run(_RUNS[token], after, text, position)

@@ -141,6 +141,10 @@ class Policy:
     """Whether markers count in upper case and lower case, of ASCII."""
     attributes: bool = False
     """Whether an open tag counts with attributes too."""
+    spaced_tags: bool = False
+    """Whether a tag counts with white space around its name too."""
+    html_escaped: bool = False
+    """Whether a tag counts HTML-escaped too."""
     mode: Mode = Mode.ENFORCE
 
     @property

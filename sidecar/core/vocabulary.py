@@ -15,8 +15,9 @@ from sidecar.core.callreader import CallFacts
 from sidecar.core.channel import Channel
 from sidecar.core.format import SELF, At, Format, Region, ToolName
 from sidecar.core.jsonbody import STRING_STOPS
-from sidecar.core.markers import ATTRIBUTES, Action, ActiveRegion, Marker, MarkerSet
+from sidecar.core.markers import Action, ActiveRegion, Marker, MarkerSet, Proof
 from sidecar.core.policy import Policy, Quoted, Reasoning, ToolCalls, ToolResults, Unclosed
+from sidecar.core.spelling import Spelling
 
 _ONLY_WITHOUT_TEXT = (At.START, At.AFTER)
 
@@ -65,9 +66,15 @@ class Vocabulary:
     def __init__(self, formats: Iterable[Format], policy: Policy) -> None:
         formats = tuple(formats)
         kept, sharing = _kept_channels(policy), _sharing(formats)
-        self._formats = tuple(_Active.of(format_, kept, sharing) for format_ in formats)
-        self._any_case = policy.case_insensitive
-        self._attributes = policy.attributes
+        self._spelling = Spelling(
+            any_case=policy.case_insensitive,
+            attributes=policy.attributes,
+            spaced=policy.spaced_tags,
+            escaped=policy.html_escaped,
+        )
+        self._formats = tuple(
+            _Active.of(format_, kept, sharing, self._spelling) for format_ in formats
+        )
         self._tool_names: dict[str, list[ToolName]] = {}
         self._calls: dict[str, list[CallFacts]] = {}
         for region in self._regions(frozenset()):
@@ -86,21 +93,21 @@ class Vocabulary:
         """The place; built on first use and remembered."""
         place = self._places.get(where)
         if place is None:
-            recall, string_stops = None, STRING_STOPS
+            recall, string_stops, spelling = None, STRING_STOPS, self._spelling
             if where.region is None:
                 found, quotes = tuple(self._in_content(where)), self.keeps_quotes
             else:
                 found, quotes = tuple(self._in_region(where, where.region)), False
+                if where.region.facts.escaped:
+                    spelling = replace(spelling, escaped=False)
                 if where.interrupted is not None:
-                    recall = MarkerSet(_closers(where.interrupted), any_case=self._any_case)
+                    recall = MarkerSet(_closers(where.interrupted), spelling=spelling)
                     string_stops = {
                         quote: re.compile(f"{stop.pattern}|{recall.stops.pattern}")
                         for quote, stop in STRING_STOPS.items()
                     }
-            markers = MarkerSet(found, quotes=quotes, any_case=self._any_case)
-            later = MarkerSet(
-                found, quotes=quotes, any_case=self._any_case, without=_ONLY_WITHOUT_TEXT
-            )
+            markers = MarkerSet(found, quotes=quotes, spelling=spelling)
+            later = MarkerSet(found, quotes=quotes, spelling=spelling, without=_ONLY_WITHOUT_TEXT)
             place = self._places[where] = Place(where, markers, later, recall, string_stops)
         return place
 
@@ -167,9 +174,6 @@ class Vocabulary:
         for region in self._regions(ended):
             for literal in region.facts.open:
                 yield Marker(literal, Action.OPEN, region.format_id, region, region.facts.at)
-                if self._attributes and _TAG.fullmatch(literal):
-                    tag = f"{literal[:-1]}{ATTRIBUTES}>"
-                    yield Marker(tag, Action.OPEN, region.format_id, region, region.facts.at)
 
     def _start_in_reasoning(self) -> Opening:
         """Where an answer begins whose prompt has already opened a region."""
@@ -192,10 +196,6 @@ class Vocabulary:
         return Opening(self.place(Where(implicit)))
 
 
-_TAG = re.compile(r"<[A-Za-z][A-Za-z0-9_:.|-]*>")
-"""An open marker that could have attributes."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Active:
     """A format, its regions linked."""
@@ -207,7 +207,11 @@ class _Active:
 
     @classmethod
     def of(
-        cls, format_: Format, kept: frozenset[Channel], sharing: Mapping[str, frozenset[str]]
+        cls,
+        format_: Format,
+        kept: frozenset[Channel],
+        sharing: Mapping[str, frozenset[str]],
+        spelling: Spelling,
     ) -> _Active:
         named = {region.name: region for region in format_.regions}
         built: dict[str, ActiveRegion] = {}
@@ -227,6 +231,7 @@ class _Active:
                     frozenset({format_.id}).union(*map(sharing.__getitem__, region.open)),
                     kept=region.channel in kept or header_of_kept,
                     then=then,
+                    proof=Proof.of(region, spelling) if region.proof else None,
                 )
             return built[region.name]
 

@@ -282,6 +282,14 @@ class RuleSection(Section):
         default=_POLICY.attributes,
         description='true: open tags count with attributes too, such as <think lang="en">',
     )
+    spaced_tags: StrictBool = Field(
+        default=_POLICY.spaced_tags,
+        description="true: tags count with white space in them too, such as < think >",
+    )
+    html_escaped: StrictBool = Field(
+        default=_POLICY.html_escaped,
+        description="true: tags count HTML-escaped too, such as &lt;think&gt;",
+    )
     mode: Mode = Field(
         default=_POLICY.mode, description="observe: change nothing, count what would be"
     )

@@ -282,6 +282,11 @@ class RegionSection(Section):
         default=False,
         description="true, for content: nothing after the open marker is a marker of this format",
     )
+    escaped: StrictBool = Field(
+        default=False,
+        description="true: its text is HTML-escaped, so an escaped marker in it is text even under "
+        "a rule with html_escaped",
+    )
     tool_name: Annotated[ToolNameSection | None, Given] = Field(
         default=None, description="for a tool_call: where the tool's name stands"
     )
@@ -456,6 +461,7 @@ def _region(section: RegionSection) -> Region:
         proof=section.proof,
         implicit=section.implicit,
         last=section.last,
+        escaped=section.escaped,
         tool_name=_tool_name(section.tool_name) if section.tool_name else None,
         arguments=_arguments(section.arguments) if section.arguments else None,
     )

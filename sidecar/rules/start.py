@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from sidecar.core.channel import Channel
 from sidecar.core.format import Format
 from sidecar.core.policy import StartsIn
+from sidecar.core.spelling import normal
 from sidecar.rules.match import matches_any
 
 
@@ -41,8 +42,9 @@ def prompt_opens_reasoning(prompt: str, formats: Iterable[Format]) -> bool:
 
 
 def closers_of_reasoning(formats: Iterable[Format]) -> frozenset[str]:
-    """The markers, in lower case, that close reasoning and are nothing else: one that nothing
-    opened says that the prompt may have."""
+    """The markers that close reasoning and are nothing else, as
+    :func:`~sidecar.core.spelling.normal` writes them: one that nothing opened says that the prompt
+    may have."""
     reasoning: set[str] = set()
     others: set[str] = set()
     for format_ in formats:
@@ -50,4 +52,4 @@ def closers_of_reasoning(formats: Iterable[Format]) -> frozenset[str]:
         for region in format_.regions:
             closes = reasoning if region.channel is Channel.REASONING else others
             closes.update(region.close)
-    return frozenset(literal.lower() for literal in reasoning - others)
+    return frozenset(map(normal, reasoning - others))

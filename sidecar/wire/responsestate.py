@@ -57,11 +57,11 @@ class ResponseState:
 
     def new_part(self, after: Part | None, *, refusal: bool) -> Part:
         """A text of a message begins, ``after`` another or as its first one: the first begins where
-        the rule says, unless reasoning came in items, and another in a region that is open."""
+        the rule says, unless reasoning came in items, and another where the one before it ends."""
         ruling = self.ruling_now(first=after is None)
-        unclosed = None if after is None else after.texts.lane.unclosed
-        if unclosed is not None:
-            ruling = ruling._replace(start=unclosed)
+        start = None if after is None else after.texts.lane.continuation
+        if start is not None:
+            ruling = ruling._replace(start=start)
         part = Part(ruling, self.shared, refusal=refusal)
         self._texts.append(part.texts)
         return part

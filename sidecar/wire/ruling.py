@@ -22,13 +22,13 @@ class Ruling(NamedTuple):
     """What one rule, ``name``, means for one request.
 
     ``declared`` are the tools that it declares. ``start`` is where a message of the answer begins,
-    the visible text if it is None. ``closers``, in lower case, are close markers of reasoning that
-    are counted where nothing opened it. ``promoted``: bytes of hidden reasoning that may be kept
-    for an answer of which nothing else is left. ``schemas`` are the declared tools' parameters, by
-    the tools' names; they may be anything. ``seed`` keeps the ids of two answers' calls apart.
-    ``status`` says what a person is told meanwhile; ``model`` is what the request calls the model,
-    and ``at`` when it came, in seconds since 1970: what is sent before upstream has said anything
-    repeats them.
+    the visible text if it is None. ``closers``, as :func:`~sidecar.core.spelling.normal` writes
+    them, are close markers of reasoning that are counted where nothing opened it. ``promoted``:
+    bytes of hidden reasoning that may be kept for an answer of which nothing else is left.
+    ``schemas`` are the declared tools' parameters, by the tools' names; they may be anything.
+    ``seed`` keeps the ids of two answers' calls apart. ``status`` says what a person is told
+    meanwhile; ``model`` is what the request calls the model, and ``at`` when it came, in seconds
+    since 1970: what is sent before upstream has said anything repeats them.
     """
 
     policy: Policy

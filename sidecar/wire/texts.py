@@ -14,6 +14,7 @@ from sidecar.core.channel import Channel, Segment
 from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
 from sidecar.core.progress import Phase, Progress
+from sidecar.core.spelling import normal
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
 from sidecar.wire.moved import MovedCalls
@@ -227,7 +228,7 @@ class Texts:
 
     def _note_orphan(self, segment: Segment) -> None:
         """Count a close marker of reasoning, if no other marker of its message came before."""
-        if segment.channel is _MARKUP and segment.text.lower() in self._closers:
+        if segment.channel is _MARKUP and normal(segment.text) in self._closers:
             self._stats.orphan_closers[segment.format_id] += 1
         elif segment.channel is not _SEPARATOR:
             self._closers = _NO_CLOSERS

@@ -435,9 +435,12 @@ def test_a_channel_that_is_kept_has_no_markers() -> None:
 # Linear time: the work is counted in calls and in characters compared, not in seconds.
 
 
-def work(text: str, formats: tuple[Format, ...]) -> int:
+SLOPPY = Policy(case_insensitive=True, attributes=True, spaced_tags=True, html_escaped=True)
+
+
+def work(text: str, formats: tuple[Format, ...], policy: Policy) -> int:
     """Characters that the lane stripped or sliced, by a text that counts them."""
-    running, count = Lane(Vocabulary(formats, Policy())), 0
+    running, count = Lane(Vocabulary(formats, policy)), 0
 
     class Counted(str):
         __slots__ = ()
@@ -462,8 +465,17 @@ def work(text: str, formats: tuple[Format, ...]) -> int:
 def test_one_large_piece_takes_work_in_proportion_to_its_length(
     unit: str, formats: tuple[Format, ...]
 ) -> None:
+    check_work(unit, formats, Policy())
+
+
+@pytest.mark.parametrize("unit", ["< ", "&", "&lt;", "&#", "&lt;think ", "< think >x</ think>"])
+def test_so_it_does_where_tags_may_be_written_in_other_ways(unit: str) -> None:
+    check_work(unit, ALL, SLOPPY)
+
+
+def check_work(unit: str, formats: tuple[Format, ...], policy: Policy) -> None:
     size = 400
-    once, twice = work(unit * size, formats), work(unit * size * 4, formats)
+    once, twice = work(unit * size, formats, policy), work(unit * size * 4, formats, policy)
     assert twice <= 5 * once + 4000
 
 

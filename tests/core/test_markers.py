@@ -58,6 +58,21 @@ def test_of_two_equal_markers_the_first_counts() -> None:
     assert MarkerSet([first, second]).match("<a>", 0, (At.ANYWHERE,)).marker is first
 
 
+def test_the_longest_marker_wins_whichever_way_leads_to_it() -> None:
+    marker_set = MarkerSet(markers("<a{space}b>c", "<a b>"))
+    assert found(marker_set, "<a b>c") == ("<a{space}b>c", False)
+    assert found(marker_set, "<a b>x") == ("<a b>", False)
+    assert found(marker_set, "<a  b>c") == ("<a{space}b>c", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [("<a>", 0, 3), ("x<a<b<a><b>", 0, 8), ("<a><b>", 1, 6), ("<a", 0, None), ("", 0, None)],
+)
+def test_the_first_complete_marker_is_found(text: str, start: int, end: int | None) -> None:
+    assert MarkerSet(markers("<a>", "<b>")).find(text, start) == end
+
+
 def test_a_match_ends_where_the_marker_ends() -> None:
     assert MarkerSet(markers("<a>")).match("xx<a>yy", 2, (At.ANYWHERE,)).end == 5
     assert MarkerSet(markers("<a>")).match("xx<b>", 2, (At.ANYWHERE,)) == NO_MATCH

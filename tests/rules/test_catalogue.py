@@ -92,6 +92,7 @@ regions:
     open: ["<t>"]
     close: ["</t>"]
     implicit: true
+    escaped: true
   - name: named
     channel: tool_call
     open: ["<f="]
@@ -144,7 +145,7 @@ examples:
         tool_name=ToolName(json="name"),
         arguments=Arguments(ArgumentsAs.MEMBER, ("arguments",)),
     )
-    thought = Region("thought", Channel.REASONING, ("<t>",), ("</t>",), implicit=True)
+    thought = Region("thought", Channel.REASONING, ("<t>",), ("</t>",), implicit=True, escaped=True)
     named = Region(
         "named",
         Channel.TOOL_CALL,
@@ -276,6 +277,8 @@ OPEN = "expected a value; leave the key out to leave it open"
          "7:50: regions.0.stray_close: found 'keep', expected 'drop' or 'text'"),
         (region("channel: reasoning, open: [x], implicit: sure"),
          "7:47: regions.0.implicit: found 'sure', expected true or false"),
+        (region("channel: reasoning, open: [x], escaped: html"),
+         "7:46: regions.0.escaped: found 'html', expected true or false"),
         (region("channel: reasoning, open: [x], proof: ['']"),
          "7:45: regions.0.proof.0: found '', expected a marker of 1 to 64 characters"),
         (HEAD + REGIONS + "  - {channel: markup, name: m, close: [y], implicit: true}\n"

@@ -153,6 +153,8 @@ rules:
     unknown: pass
     case_insensitive: true
     attributes: true
+    spaced_tags: true
+    html_escaped: true
     mode: observe
   - match: {model: x}
 """
@@ -221,8 +223,8 @@ TEXT = "expected {text: …} with a text of 1 to 4096 characters"
 RULE_KEYS = (
     "'name', 'match', 'formats', 'reasoning', 'reasoning_fields', 'tool_calls', 'tool_results', "
     "'starts_in', 'unclosed', 'quoted', 'on_empty', 'finish_reason', 'unknown_fields', "
-    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes', 'mode', "
-    "'status' or 'request_fields'"
+    "'encrypted_reasoning', 'errors', 'unknown', 'case_insensitive', 'attributes', "
+    "'spaced_tags', 'html_escaped', 'mode', 'status' or 'request_fields'"
 )
 
 
@@ -302,6 +304,10 @@ RULE_KEYS = (
         (f"rules:\n- on_empty: {{text: {'x' * 4097}}}", "3:13: rules.0.on_empty: found a mapping, "
          f"{TEXT}"),
         ("rules:\n- attributes: yes", "3:15: rules.0.attributes: found 'yes', expected true or "
+         "false"),
+        ("rules:\n- html_escaped: lt", "3:17: rules.0.html_escaped: found 'lt', expected true or "
+         "false"),
+        ("rules:\n- spaced_tags:", "3:3: rules.0.spaced_tags: found nothing, expected true or "
          "false"),
         ("rules:\n- case_insensitive: 1", "3:21: rules.0.case_insensitive: found 1, expected true "
          "or false"),

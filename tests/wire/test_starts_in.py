@@ -190,6 +190,14 @@ def test_a_close_marker_that_nothing_opened_is_counted_and_delays_nothing(
     assert send(ROLE, chunk({"content": "hm"})).choice().deltas[1] == {"content": "hm"}
 
 
+@pytest.mark.parametrize("closer", ["</ think\n>", "&lt;/think&gt;", "</THINK>"])
+def test_so_is_one_that_is_written_in_another_way(closer: str) -> None:
+    wishes = Policy(case_insensitive=True, spaced_tags=True, html_escaped=True)
+    left = send(ROLE, chunk({"content": f"hm{closer}Hi"}), STOP, policy=wishes)
+    assert left.choice().text == "hmHi"
+    assert left.stats.orphan_closers == {"think": 1}
+
+
 @pytest.mark.parametrize(
     "content",
     [
