@@ -205,9 +205,14 @@ async def test_a_tool_that_upstream_does_not_get_is_not_declared() -> None:
 
 
 async def test_a_rule_is_chosen_by_what_the_client_sent() -> None:
-    """A field that is dropped still says under which rule it is."""
-    agents = rule("agents", match=Match(model=("m",)), request_fields={"model": "drop"})
-    async with proxied(rules=[agents]) as rig:
-        assert await sent(rig, request("POST", CHAT, body=b'{"model":"m","n":1}')) == b'{"n":1}'
+    """A model's name that is dropped still says under which rule it is, and where its answers
+    begin."""
+    own = rule("own", match=Match(model=("deepseek-*",)), request_fields={"model": "drop"})
+    body = b'{"model":"deepseek-r1","n":1}'
+    async with proxied(rules=[own]) as rig:
+        assert await sent(rig, request("POST", CHAT, body=body)) == b'{"n":1}'
         scraped = await rig.scrape()
-    assert 'model="other",outcome="completed",route="chat",rule="agents"' in scraped
+        rig.upstream.reply(streamed(ROLE, text("hm</think>shown"), FINISH, DONE))
+        answer = await rig.ask(chat(model="deepseek-r1"))
+    assert 'model="other",outcome="completed",route="chat",rule="own"' in scraped
+    assert visible(answer.body) == "shown"
