@@ -136,7 +136,7 @@ class _Kept(_Once):
             # Some servers keep the connection, and take the rest of the request for the next one.
             early = not self._sent or self._is_sending()
             odd = message.code in _BODILESS or message.version < HttpVersion11
-            if early or odd or self._body is not None:
+            if early or odd:
                 self.force_close()
             if self._body is None:
                 self._body = body

@@ -436,6 +436,49 @@ async def test_only_fresh_connections_are_taken_if_that_is_wished() -> None:
             assert is_closed(first)
 
 
+@asynccontextmanager
+async def one_protocol() -> AsyncIterator[tuple[connections._Kept, socket.socket]]:
+    """A connection that waits for an answer, and its other end."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    theirs.setblocking(False)
+    transport, protocol = await loop.create_connection(lambda: connections._Kept(loop), sock=ours)
+    protocol.set_response_params()
+    with theirs:
+        yield protocol, theirs
+        transport.abort()
+
+
+@pytest.mark.parametrize("unsent", [0, 4_000_000])
+async def test_what_is_written_is_not_yet_sent(unsent: int) -> None:
+    """A request may be out of our hands, and not in the kernel's."""
+    async with one_protocol() as (protocol, theirs):
+        assert protocol.transport is not None
+        protocol.transport.write(bytes(unsent))
+        protocol.start_timeout()
+        await asyncio.get_running_loop().sock_sendall(theirs, HONEST)
+        _, body = await protocol.read()
+        assert await body.read() == b'{"honest":1}'
+        assert protocol.should_close is bool(unsent)
+
+
+@pytest.mark.parametrize("follows", [b"", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("size", [1_000, 4_000_000])
+async def test_of_what_was_held_back_nobody_knows_the_end(size: int, follows: bytes) -> None:
+    """A slow reader makes the parser hold back what has come, and what follows it."""
+    raw = response("200 OK", body=bytes(size)) + follows
+    async with one_protocol() as (protocol, theirs):
+        protocol.start_timeout()
+        sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(theirs, raw))
+        _, body = await protocol.read()
+        if size > 1_000:
+            while not protocol._reading_paused:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0)
+        assert await body.read() == bytes(size)
+        await sending
+        assert protocol.should_close is (size > 1_000 or follows != b"")
+
+
 @pytest.mark.parametrize("reuse", Reuse)
 async def test_aiohttp_makes_the_connections_that_we_give_it(reuse: Reuse) -> None:
     """The private attribute that says which is still the one."""
