@@ -22,7 +22,8 @@ from sidecar.rules.formatfile import (
 from sidecar.rules.ruleset import RuleSet
 from sidecar.rules.validation import Section
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LANGUAGE = README.partition("\n## The format language\n")[2].partition("\n## ")[0]
 FORMAT, KEY = re.findall(r"```yaml\n(.*?)```", LANGUAGE, re.DOTALL)
 
@@ -78,3 +79,11 @@ def test_every_key_of_the_language_is_explained(section: type[Section]) -> None:
 
 def test_every_placeholder_is_explained() -> None:
     assert {"{name}", "{number}", "{space}"} <= set(re.findall(r"`(\{\w+\})`", LANGUAGE))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", ".github/SECURITY.md"])
+def test_every_file_that_a_document_links_to_is_there(document: str) -> None:
+    path = ROOT / document
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (path.parent / link).exists()] == []
