@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable
 
 from tests.server.scripted import Peer
 
@@ -15,3 +16,16 @@ def reset(peer: Peer) -> None:
     own = peer.writer.get_extra_info("socket")
     own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     peer.abort()
+
+
+async def flood(peer: Peer, pieces: Iterable[bytes]) -> int:
+    """Send until the other end has closed; how many bytes that were. Ends only then: ``pieces``
+    never do, or are more than anyone would take."""
+    sent = 0
+    try:
+        for piece in pieces:
+            await peer.send(piece)
+            sent += len(piece)
+    except ConnectionError:
+        return sent
+    raise AssertionError("it took everything")
