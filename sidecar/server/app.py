@@ -19,9 +19,12 @@ from sidecar.rules.ruleset import RuleSet
 from sidecar.server.accesslog import access_log
 from sidecar.server.admin import Admin
 from sidecar.server.exchange import Reporting
+from sidecar.server.hosts import Hosts
 from sidecar.server.listener import Listener
+from sidecar.server.loopfaults import logged_by_class
 from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
+from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
 from sidecar.server.upstream import UpstreamClient
 
@@ -41,14 +44,17 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     """A sidecar that serves as long as the context is open; without a ``catalogue``, with the
     formats that ship with the package and those that ``config`` adds.
 
-    Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
+    Raises OSError if an address cannot be listened on or a certificate cannot be used, ConfigError
+    if a format file is wrong.
     """
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
-    metrics = Metrics()
+    metrics = Metrics(clients=bool(config.access.keys))
+    tls = None if config.access.tls is None else ReloadingContext(config.access.tls)
     origin = urlsplit(config.upstream.base_url)
     tracing = tracing_from_environment(os.environ, address=origin.hostname or "", port=origin.port)
     async with AsyncExitStack() as stack:
+        stack.enter_context(logged_by_class())
         upstream = UpstreamClient(config.upstream)
         stack.push_async_callback(upstream.close)
         if tracing is not None:
@@ -57,12 +63,12 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
         stack.push_async_callback(models.close)
         reporting = Reporting(metrics, models, access_log(config.access_log), tracing)
         ready = asyncio.Event()
-        admin = Listener(Admin(metrics, ready.is_set).serve)
+        admin = Listener(Admin(metrics, ready.is_set, Hosts((), config.admin)).serve)
         stack.push_async_callback(admin.stop)
         admin_address = await admin.start(config.admin)
         data = Listener(Proxy(config, rules, upstream, reporting).serve)
         stack.push_async_callback(data.stop)
-        data_address = await data.start(config.listen)
+        data_address = await data.start(config.listen, tls)
         ready.set()
         yield Running(data_address, admin_address)
         ready.clear()
@@ -74,7 +80,9 @@ async def serve(config: Config, catalogue: Catalogue) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     async with serving(config, catalogue) as running:
-        log.info("serving http://%s/v1 in front of %s", running.data, config.upstream.base_url)
+        scheme = "http" if config.access.tls is None else "https"
+        upstream = config.upstream.base_url
+        log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
         if not config.rules:
             log.warning("the rules are empty: nothing is filtered")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 from sidecar.core.stream import Fault
 from sidecar.rules.configvalues import Address
 from sidecar.server.replies import error_reply
+from sidecar.server.tls import HANDSHAKE
 
 log = logging.getLogger("sidecar")
 
@@ -69,14 +72,26 @@ class Listener:
         )
         # aiohttp waits this many seconds twice; what is still open then is cut.
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        self._listening: asyncio.Server | None = None
 
-    async def start(self, address: Address) -> Address:
-        """Listen; the address with its real port. Raises OSError if that cannot be."""
+    async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
+        """Listen, with ``tls`` if there is one; the address with its real port. Raises OSError if
+        that cannot be."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, address.host, address.port, backlog=_BACKLOG).start()
-        host, port, *_ = self._runner.addresses[0]
+        assert self._runner.server is not None
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._runner.server,
+            address.host,
+            address.port,
+            backlog=_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE,
+        )
+        host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)
 
     async def stop(self) -> None:
         """Close the listener and its connections."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()

@@ -303,7 +303,7 @@ class Relay:
     async def _begin(self, status: int, headers: Headers) -> web.StreamResponse:
         reply = web.StreamResponse(status=status, reason=None, headers=headers)
         reply.headers["Server"] = SERVER
-        self._exchange.begins(status)
+        self._exchange.begins(reply)
         await reply.prepare(self._request)
         return reply
 

@@ -15,12 +15,13 @@ SERVER = "sidecar"
 
 
 class Refusal(Exception):
-    """A request that is answered by ourselves, with ``status`` and one sentence."""
+    """A request that is answered by ourselves, with ``status``, one sentence, and ``headers``."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code)
         self.status = status
         self.fault = Fault(code, message)
+        self.headers: dict[str, str] = {}
 
 
 def error_reply(

@@ -53,7 +53,7 @@ class Retrieval:
         if stored.streams:
             url, after = _from_its_beginning(url)
         headers = passed.to_upstream(
-            request.headers.items(), api_key=self._config.upstream.api_key, filtered=True
+            exchange.headers.items(), api_key=self._config.upstream.api_key, filtered=True
         )
         body = streamed_body(request)
         if request.content_length is not None and body is not None:

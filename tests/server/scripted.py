@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from sidecar.rules.accesssection import Access
 from sidecar.rules.config import Config, Limits, RuleSection, RuleSpec, Timeouts, built_in_config
 from sidecar.rules.configvalues import AccessLog, Address, WebSockets
 from sidecar.rules.match import Match
 from sidecar.rules.statussection import SILENT, StatusSpec
 from sidecar.server.app import Running, serving
 
+NO_ACCESS = Access()
 LIMIT = 20.0
 """Seconds for one test: a hang fails."""
 
@@ -422,6 +424,7 @@ def configured(
     built_in: bool = False,
     access_log: AccessLog = AccessLog.OFF,
     models: tuple[str, ...] | None = (),
+    access: Access = NO_ACCESS,
 ) -> Config:
     """The defaults in front of ``url``, on free ports, with what a test wants otherwise; ``status``
     is that of the built-in rules, unless they are to be as they are (``built_in``)."""
@@ -450,6 +453,7 @@ def configured(
         paths=paths,
         response_headers=response_headers,
         websocket=websocket,
+        access=access,
     )
 
 
