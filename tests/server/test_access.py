@@ -141,7 +141,7 @@ async def test_nobody_without_a_key_learns_what_is_served(
 
     async with proxied(access=ACCESS, paths=("/internal/*",)) as rig:
         one = await rig.ask(request("GET", target, *fields))
-        other = await rig.ask(request("GET", "/v1/models"))
+        other = await rig.ask(request("GET", "/v1/models", *fields))
     assert one.status == 401
     assert told(one) == told(other)
 
