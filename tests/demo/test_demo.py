@@ -106,6 +106,13 @@ async def test_on_a_terminal_it_draws_in_place(monkeypatch: pytest.MonkeyPatch) 
         assert "\x1b[2m<think>\x1b[0m" in text
 
 
+async def test_it_is_for_this_machine_alone_unless_it_is_told_otherwise() -> None:
+    config = load_config(CONFIG_FILE, {}, load_catalogue(config_dir() / "formats").names())
+    assert (config.listen.host, config.admin.host) == ("127.0.0.1", "127.0.0.1")
+    async with _serving_demo([]) as text:
+        assert set(re.findall(r"http://([^:/]+)", text)) == {"127.0.0.1"}
+
+
 async def test_it_listens_where_it_is_told(unused_tcp_port: int) -> None:
     async with _serving_demo([], Address("127.0.0.1", unused_tcp_port)) as text:
         assert f"curl -N http://127.0.0.1:{unused_tcp_port}/v1/chat/completions" in text
