@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiohttp import web
@@ -28,7 +29,7 @@ async def upstream_error(
     """Upstream's error answer with its status and ``headers``, in the words of a wire format: what
     can be shown of a well-formed error of a request, or else one of our own."""
     error, request_id = reported(await _document(relay))
-    if error is None or status >= 500:
+    if error is None or status >= 500 or _is_about_our_key(relay, error, status):
         return error_reply(status, _own(error, status), headers, shape=shape)
     record, _ = visible_error(error, ruling, status)
     body = shape(status, record | {"request_id": request_id})
@@ -40,9 +41,17 @@ async def upstream_error_in_stream(
 ) -> web.StreamResponse:
     """The same in an answer that has begun. Raises CutOff."""
     error, _ = reported(await _document(relay))
-    if error is None or status >= 500:
+    if error is None or status >= 500 or _is_about_our_key(relay, error, status):
         return await downstream.fail(_own(error, status))
     return await downstream.refuse(error, status)
+
+
+def _is_about_our_key(relay: Relay, error: Any, status: int) -> bool:
+    """Whether an error says, or is likely to say, anything of the key that the client does not
+    know: what refuses a key quotes it, whole or in parts."""
+    if relay.own_key is None:
+        return False
+    return status == 401 or json.dumps(relay.own_key)[1:-1] in json.dumps(error)
 
 
 def _own(error: Any, status: int) -> Fault:

@@ -215,6 +215,12 @@ class _Protocol(RequestHandler):
         reply.force_close()
         return reply
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """The class of it: aiohttp would log its text too, and a traceback."""
+        log.error(
+            "connection failed inside the sidecar: %s", type(options.get("exc_info")).__name__
+        )
+
 
 class _Request(web.BaseRequest):
     """A request whose connection ends with its answer when the listener is about to end, or when

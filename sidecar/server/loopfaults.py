@@ -10,9 +10,13 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger("sidecar")
+
+QUIET: Final = 10.0
+"""Seconds in which a class is told once: out of file descriptors, asyncio has one for each client
+that waits, again and again."""
 
 
 @contextmanager
@@ -20,14 +24,18 @@ def logged_by_class() -> Iterator[None]:
     """The exceptions of the running loop are logged so, as long as the context is open."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(_log)
+    told: dict[str, float] = {}
+
+    def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        fault = context.get("exception")
+        what = "something was left unfinished" if fault is None else type(fault).__name__
+        now = loop.time()
+        if now - told.get(what, -QUIET) >= QUIET:
+            told[what] = now
+            log.error("failed in the event loop: %s", what)
+
+    loop.set_exception_handler(handle)
     try:
         yield
     finally:
         loop.set_exception_handler(before)
-
-
-def _log(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    fault = context.get("exception")
-    what = "something was left unfinished" if fault is None else type(fault).__name__
-    log.error("failed in the event loop: %s", what)

@@ -30,13 +30,18 @@ from sidecar.rules.config import Config
 from sidecar.server.downstream import Downstream
 from sidecar.server.exchange import CutOff, Exchange, Outcome
 from sidecar.server.headers import VIA, Headers
-from sidecar.server.replies import SERVER, Refusal, json_reply
+from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
 from sidecar.wire.answer import Answer
+from sidecar.wire.errorclass import ErrorClass, sentence
+from sidecar.wire.errors import UPSTREAM_ERROR
 
 _DOCUMENT = "application/json"
+
+OWN_KEY_REFUSED = Fault(UPSTREAM_ERROR, sentence(ErrorClass.AUTHENTICATION))
+"""What a client is told where upstream's own words are likely to quote our key."""
 
 
 class Tap(Protocol):
@@ -82,6 +87,8 @@ class Relay:
         self._request = request
         self._answer = answer
         self._exchange = exchange
+        self.own_key = config.upstream.api_key
+        """What upstream was asked with, if the client's own key was not."""
         timeouts = config.upstream.timeouts
         self._first_byte = timeouts.first_byte
         self._watchdog = Watchdog(timeouts.first_byte, then=timeouts.idle)
@@ -91,7 +98,11 @@ class Relay:
     async def raw(
         self, headers: Headers, tap: Tap | None = None, begun: bytes = b""
     ) -> web.StreamResponse:
-        """The answer as it is. ``begun``: what was read of it before."""
+        """The answer as it is, unless it refuses a key that the client does not know. ``begun``:
+        what was read of it before."""
+        if self._answer.status == 401 and self.own_key is not None:
+            self._exchange.outcome = Outcome.UPSTREAM_ERROR
+            return error_reply(401, OWN_KEY_REFUSED, shape=self._exchange.route.error)
         reply = await self._begin(self._answer.status, headers)
         if begun:
             await self._write(reply, begun)
