@@ -245,7 +245,7 @@ class CorsSection(Section):
         return self
 
 
-class TlsSection(Section):
+class ServerTlsSection(Section):
     """PEM files; when they change, they are read again."""
 
     certificate: _File = Field(description="the file of the certificate and its chain, in PEM")
@@ -261,7 +261,7 @@ class TlsSection(Section):
         return Tls(self.certificate, self.key, self.client_ca)
 
     @model_validator(mode="after")
-    def _usable(self) -> TlsSection:
+    def _usable(self) -> ServerTlsSection:
         try:
             server_context(self.value)
         except BadCertificate as error:
@@ -276,7 +276,7 @@ def access(
     auth: AuthSection | None,
     hosts: tuple[str, ...],
     cors: CorsSection | None,
-    tls: TlsSection | None,
+    tls: ServerTlsSection | None,
 ) -> Access:
     """What the sections mean together."""
     return Access(

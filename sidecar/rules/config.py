@@ -35,7 +35,7 @@ from sidecar.rules.accesssection import (
     AuthSection,
     CorsSection,
     HostGlob,
-    TlsSection,
+    ServerTlsSection,
     access,
 )
 from sidecar.rules.catalogue import format_ids
@@ -399,7 +399,7 @@ class ConfigSection(Section):
         default=None,
         description="pages of other origins that may read answers; without it, upstream decides",
     )
-    tls: Annotated[TlsSection | None, Given] = Field(
+    tls: Annotated[ServerTlsSection | None, Given] = Field(
         default=None, description="PEM files with which clients are served by https"
     )
 
