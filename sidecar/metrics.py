@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from sidecar.core.stats import Stats
+from sidecar.rules.accesssection import NO_CLIENT
 from sidecar.tally import Series, Tally
 
 # The steps of the model servers' own histograms, so that they compare.
@@ -70,9 +71,10 @@ _TIMES: Final = {
 
 
 class Metrics:
-    """The metrics of one sidecar, in a registry of their own."""
+    """The metrics of one sidecar, in a registry of their own. ``clients``: they are told apart, by
+    the names of their keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clients: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -81,6 +83,11 @@ class Metrics:
         by_request = Labels._fields
         self._requests = self._counter(
             "requests", "Requests that have ended.", *by_request, "outcome"
+        )
+        self._clients = (
+            self._counter("client_requests", "Requests that have ended.", "client", "outcome")
+            if clients
+            else None
         )
         self.streams_in_flight = Gauge(
             "sidecar_streams_in_flight",
@@ -183,9 +190,11 @@ class Metrics:
         every = (self._upstream, self._client, self._added, self._held)
         return Pace(*(tally.of(*labels) for tally in every))
 
-    def ended(self, labels: Labels, outcome: str) -> None:
-        """A request is over."""
+    def ended(self, labels: Labels, outcome: str, client: str = "") -> None:
+        """A request is over; ``client`` is empty if nobody was recognised."""
         self._requests.labels(*labels, outcome).inc()
+        if self._clients is not None:
+            self._clients.labels(client or NO_CLIENT, outcome).inc()
 
     def streamed(self, labels: Labels, outcome: str, seconds: float) -> None:
         """An event stream is over."""

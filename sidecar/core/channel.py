@@ -33,3 +33,10 @@ class Segment(NamedTuple):
     """The format that recognised it; empty for content."""
     call: int = 0
     """Which call of the lane the text belongs to, markers included: 1, 2, …; 0 if to none."""
+    marker: str = ""
+    """The marker that the text is, where it is not written as its family writes it."""
+
+    @property
+    def as_family(self) -> str:
+        """The text as its family writes it, for whoever reads its calls."""
+        return self.marker or self.text

@@ -15,7 +15,14 @@ from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import At, Body, ToolName
 from sidecar.core.jsonbody import JsonBody
 from sidecar.core.lookahead import ends_message, is_proven
-from sidecar.core.markers import QUOTE_STOPS, Action, ActiveRegion, Marker, MarkerSet
+from sidecar.core.markers import (
+    QUOTE_STOPS,
+    Action,
+    ActiveRegion,
+    Marker,
+    MarkerSet,
+    has_placeholder,
+)
 from sidecar.core.quotes import Line, Protection, Quotes
 from sidecar.core.seam import Joint, Seam
 from sidecar.core.vocabulary import Opening, Vocabulary, Where
@@ -162,7 +169,7 @@ class Lane:
             if segment.call:
                 self._given_of_call[segment.call] = self.given(segment.call) + given
             if rest:
-                out.insert(0, segment._replace(text=rest))
+                out.insert(0, segment._replace(text=rest, marker="" if given else segment.marker))
         return out
 
     # Reading: from position to position, until the text ends or its tail must wait.
@@ -318,7 +325,7 @@ class Lane:
             return
         if in_content:
             self._remove(region=None)
-        self._mark(region, text, marker.format_id)
+        self._mark(region, text, marker)
         if marker.action is Action.CLOSE:
             assert region is not None
             if in_content:
@@ -331,7 +338,7 @@ class Lane:
         if region.facts.inside is not None:
             if region.facts.channel is Channel.TOOL_CALL and not self._call:
                 self._begin_call(marker)
-            self._mark(region, text, marker.format_id)
+            self._mark(region, text, marker)
             self._go(where._replace(region=region), text)
             return
         interrupted = where.interrupted
@@ -346,7 +353,7 @@ class Lane:
             self._remove(region)
         if region.facts.channel is Channel.TOOL_CALL:
             self._begin_call(marker)
-        self._mark(region, text, marker.format_id)
+        self._mark(region, text, marker)
         if region.facts.channel is not Channel.CONTENT:
             self._go(Where(region, interrupted, where.ended, where.wrapper), text)
             self._line.blank = marker.at is not At.LINE
@@ -401,10 +408,10 @@ class Lane:
         withheld, self._withheld = self._withheld, None
         if withheld is None:
             return
-        text = "".join(segment.text for segment in withheld)
         shown = final and self._vocabulary.shows_unclosed
-        if shown or (self._vocabulary.withholds_calls and self._is_declared(text)):
-            self._restore(text)
+        call = "".join(segment.as_family for segment in withheld)
+        if shown or (self._vocabulary.withholds_calls and self._is_declared(call)):
+            self._restore("".join(segment.text for segment in withheld))
         else:
             self._out.extend(withheld)
 
@@ -453,13 +460,16 @@ class Lane:
         if text:
             self._put(Segment(Channel.SEPARATOR, text, ""))
 
-    def _mark(self, region: ActiveRegion | None, text: str, format_id: str) -> None:
-        """A marker, written as ``text``, of ``region`` or of what the lane is in."""
+    def _mark(self, region: ActiveRegion | None, text: str, marker: Marker) -> None:
+        """``marker``, written as ``text``, of ``region`` or of what the lane is in."""
         region = region or self._place.where.region
         if region is not None and region.kept:
             self._keep(text)
         else:
-            self._put(Segment(Channel.MARKUP, text, format_id, self._call))
+            plain = (
+                "" if text == marker.literal or has_placeholder(marker.literal) else marker.literal
+            )
+            self._put(Segment(Channel.MARKUP, text, marker.format_id, self._call, plain))
 
     def _hide(self, region: ActiveRegion, text: str) -> None:
         if region.kept:

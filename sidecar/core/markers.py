@@ -65,6 +65,11 @@ _RUNS = {
 _TOKENS = re.compile("(" + "|".join(map(re.escape, _RUNS)) + ")")
 
 
+def has_placeholder(literal: str) -> bool:
+    """Whether a marker stands for more than one text."""
+    return _TOKENS.search(literal) is not None
+
+
 class Action(Enum):
     """What a marker does where it is recognised."""
 

@@ -30,6 +30,14 @@ from sidecar.core.policy import (
 )
 from sidecar.errors import Mistake
 from sidecar.rules import strictyaml
+from sidecar.rules.accesssection import (
+    Access,
+    AuthSection,
+    CorsSection,
+    HostGlob,
+    TlsSection,
+    access,
+)
 from sidecar.rules.catalogue import format_ids
 from sidecar.rules.configvalues import (
     DEFAULT_FORMATS,
@@ -131,6 +139,7 @@ class Config:
     paths: tuple[str, ...]
     response_headers: tuple[str, ...]
     websocket: WebSockets
+    access: Access
 
 
 BUILT_IN_RULES: Final = (
@@ -378,6 +387,21 @@ class ConfigSection(Section):
         description="what becomes of WebSockets, such as /v1/realtime; pass: to upstream, and "
         "nothing in them is filtered",
     )
+    auth: Annotated[AuthSection | None, Given] = Field(
+        default=None, description="keys of which a request must show one; without it, none"
+    )
+    hosts: tuple[HostGlob, ...] = Field(
+        default=(),
+        description="the names by which the sidecar may be asked (Host), as globs, with a port if "
+        "only that one; without it, all, and on loopback all but those of browsers' attacks",
+    )
+    cors: Annotated[CorsSection | None, Given] = Field(
+        default=None,
+        description="pages of other origins that may read answers; without it, upstream decides",
+    )
+    tls: Annotated[TlsSection | None, Given] = Field(
+        default=None, description="PEM files with which clients are served by https"
+    )
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -452,6 +476,7 @@ def _config(section: ConfigSection) -> Config:
         paths=section.paths,
         response_headers=section.response_headers,
         websocket=section.websocket,
+        access=access(section.auth, section.hosts, section.cors, section.tls),
     )
 
 

@@ -185,8 +185,13 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def is_name(value: object) -> bool:
+    """Whether it can name a rule or a client, in labels and in the log."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
 def _rule_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             "expected up to 63 lower-case letters, digits and hyphens, no hyphen first"
         )

@@ -118,7 +118,7 @@ def _printable(text: str) -> str:
 
 def is_secret(path: KeyPath) -> bool:
     """Whether the value at ``path`` must not be shown to anyone."""
-    return "api_key" in path
+    return "api_key" in path or path[:1] == ("auth",)
 
 
 def load(path: Path) -> Document:

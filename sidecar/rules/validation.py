@@ -1,7 +1,7 @@
 """A document against a pydantic model: every mistake at once, one sentence each.
 
 Owns the words of a mistake: what was found, what is expected, and the nearest thing that is
-right. Knows no key of any file but ``api_key``, whose value it never shows.
+right. Knows no key of any file, and never shows a value that :func:`is_secret` names.
 
 Two conventions for the models. A validator's ``ValueError`` that begins with ``expected`` gets
 ``found …`` put before it; any other text is the whole sentence. A field that is required has a

@@ -9,18 +9,27 @@ from aiohttp import web
 
 from sidecar.core.stream import Fault
 from sidecar.metrics import Metrics
-from sidecar.server.replies import SERVER, error_reply
+from sidecar.server.hosts import Hosts
+from sidecar.server.replies import SERVER, Refusal, error_reply
 
 
 class Admin:
-    """Serves ``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` is asked each time."""
+    """Serves ``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` is asked each time.
 
-    def __init__(self, metrics: Metrics, ready: Callable[[], bool]) -> None:
+    Nothing here changes anything, and no page of a browser may read it.
+    """
+
+    def __init__(self, metrics: Metrics, ready: Callable[[], bool], hosts: Hosts) -> None:
         self._metrics = metrics
         self._ready = ready
+        self._hosts = hosts
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; the handler of the admin listener."""
+        try:
+            self._hosts.check(request)
+        except Refusal as refusal:
+            return error_reply(refusal.status, refusal.fault)
         if request.method not in ("GET", "HEAD"):
             return error_reply(405, Fault("method_not_allowed", "Only GET is served here."))
         match request.path:

@@ -21,10 +21,13 @@ from sidecar.server.accesslog import access_log
 from sidecar.server.admin import Admin
 from sidecar.server.descriptors import ADMIN_CONNECTIONS, plan_descriptors
 from sidecar.server.exchange import Reporting
+from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
 from sidecar.server.listener import Handler, Listener
+from sidecar.server.loopfaults import logged_by_class
 from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
+from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
 from sidecar.server.upstream import UpstreamClient
 
@@ -91,15 +94,18 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     """A sidecar that serves as long as the context is open; without a ``catalogue``, with the
     formats that ship with the package and those that ``config`` adds.
 
-    Raises OSError if an address cannot be listened on, ConfigError if a format file is wrong.
+    Raises OSError if an address cannot be listened on or a certificate cannot be used, ConfigError
+    if a format file is wrong.
     """
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
-    metrics = Metrics()
+    metrics = Metrics(clients=bool(config.access.keys))
+    tls = None if config.access.tls is None else ReloadingContext(config.access.tls)
     origin = urlsplit(config.upstream.base_url)
     tracing = tracing_from_environment(os.environ, address=origin.hostname or "", port=origin.port)
     descriptors = plan_descriptors(config.limits.streams)
     async with AsyncExitStack() as stack:
+        stack.enter_context(logged_by_class())
         upstream = UpstreamClient(config.upstream)
         stack.push_async_callback(upstream.close)
         if tracing is not None:
@@ -115,14 +121,15 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
             return made
 
         running: Running | None = None
-        admin = listener(
-            Admin(metrics, lambda: running is not None and running.ready).serve, ADMIN_CONNECTIONS
+        plane = Admin(
+            metrics, lambda: running is not None and running.ready, Hosts((), config.admin)
         )
+        admin = listener(plane.serve, ADMIN_CONNECTIONS)
         admin_address = await admin.start(config.admin)
         data = listener(
             Proxy(config, rules, upstream, reporting, in_flight).serve, descriptors.connections
         )
-        data_address = await data.start(config.listen, reuse_port=config.reuse_port)
+        data_address = await data.start(config.listen, reuse_port=config.reuse_port, tls=tls)
         running = Running(config, data, in_flight, Addresses(data_address, admin_address))
         yield running
         running.ready = False
@@ -135,7 +142,9 @@ async def serve(config: Config, catalogue: Catalogue) -> None:
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _receive, number, received)
     async with serving(config, catalogue) as running:
-        log.info("serving http://%s/v1 in front of %s", running.data, config.upstream.base_url)
+        scheme = "http" if config.access.tls is None else "https"
+        upstream = config.upstream.base_url
+        log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
         if not config.rules:
             log.warning("the rules are empty: nothing is filtered")

@@ -99,7 +99,7 @@ class Downstream:
         self._reply.headers["Content-Type"] = self.stream.content_type
         self._reply.headers["Server"] = SERVER
         self._reply.headers["Via"] = VIA
-        self._exchange.begins(200)
+        self._exchange.begins(self._reply)
         await self._reply.prepare(self._request)
         self.wrote_at = self._loop.time()
         if self._status.heartbeat is not None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import aiohttp
 from aiohttp import web
+from multidict import MultiMapping
 
 from sidecar.core.policy import Unknown
 from sidecar.core.stats import Stats
@@ -20,6 +21,7 @@ from sidecar.metrics import NO_MODEL, NO_RULE, Labels, Metrics, Pace
 from sidecar.rules.configvalues import MODEL_NAME
 from sidecar.rules.ruleset import Rule
 from sidecar.server.accesslog import Write
+from sidecar.server.cors import Cors
 from sidecar.server.models import Models
 from sidecar.server.retries import Retry
 from sidecar.server.routes import REFUSED
@@ -81,7 +83,11 @@ class Reporting(NamedTuple):
 class Exchange:
     """One request. Times count from its arrival."""
 
-    def __init__(self, request: web.BaseRequest, reporting: Reporting) -> None:
+    def __init__(self, request: web.BaseRequest, reporting: Reporting, cors: Cors) -> None:
+        self.client = ""
+        """Whose key it has, if keys are asked for."""
+        self.headers: MultiMapping[str] = request.headers
+        """Those of the request that may go on to upstream."""
         self.route = REFUSED
         self.rule = NO_RULE
         self.model = ""
@@ -102,6 +108,8 @@ class Exchange:
         self.trace: Trace | None = None
         self.at = time.time()
         """When it arrived, in seconds since 1970."""
+        self._cors = cors
+        self._origin = request.headers.get("Origin")
         self._reporting = reporting
         self._metrics = reporting.metrics
         self._method = request.method
@@ -171,9 +179,11 @@ class Exchange:
         """The head of the client's answer is out."""
         return self._status is not None
 
-    def begins(self, status: int) -> None:
-        """The head of the client's answer is sent, with this status."""
-        self._status = status
+    def begins(self, reply: web.StreamResponse) -> None:
+        """The head of the client's answer is sent, unless it has been."""
+        self._status = reply.status
+        if not reply.prepared:
+            self._cors.dress(reply, self._origin)
 
     def judged(self) -> None:
         """Something was judged; called before it is written."""
@@ -206,7 +216,7 @@ class Exchange:
         """The request is over."""
         labels, stats = self.labels, self.stats
         seconds = self._elapsed()
-        self._metrics.ended(labels, self.outcome)
+        self._metrics.ended(labels, self.outcome, self.client)
         if self._streams:
             self._metrics.streamed(labels, self.outcome, seconds)
         if stats is not None:
@@ -238,6 +248,7 @@ class Exchange:
 
     def _log(self, labels: Labels, seconds: float) -> None:
         fields: dict[str, str | int | float | bool | None] = {
+            "client": self.client or None,
             "method": self._method if self._method.isalpha() else "other",
             "route": labels.route,
             "model": self.model if MODEL_NAME.fullmatch(self.model) else labels.model,

@@ -28,7 +28,7 @@ class InFlight:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._clients: Counter[bytes] = Counter()
+        self._clients: Counter[str | bytes] = Counter()
         self._number = 0
         self._none_left = asyncio.Event()
         self._none_left.set()
@@ -39,31 +39,32 @@ class InFlight:
         return self._number
 
     @contextmanager
-    def admitted(self, request: web.BaseRequest) -> Iterator[None]:
-        """The answer to ``request`` is under way. Raises TooMany, or Stopping."""
+    def admitted(self, request: web.BaseRequest, client: str) -> Iterator[None]:
+        """The answer to ``request`` is under way; ``client`` is who asks, empty if that is not
+        known. Raises TooMany, or Stopping."""
         if self._stopped:
             raise Stopping()
         if self._number >= self._limits.streams:
             raise TooMany(503, "overloaded", "Too many answers are under way.")
-        client = self._client(request)
-        if client is not None and self._clients[client] >= (self._limits.streams_per_client or 0):
+        who = self._who(request, client)
+        if who is not None and self._clients[who] >= (self._limits.streams_per_client or 0):
             raise TooMany(
                 429, "too_many_streams", "Too many answers are under way for this client."
             )
         self._number += 1
         self._none_left.clear()
-        if client is not None:
-            self._clients[client] += 1
+        if who is not None:
+            self._clients[who] += 1
         try:
             yield
         finally:
             self._number -= 1
             if not self._number:
                 self._none_left.set()
-            if client is not None:
-                self._clients[client] -= 1
-                if not self._clients[client]:
-                    del self._clients[client]
+            if who is not None:
+                self._clients[who] -= 1
+                if not self._clients[who]:
+                    del self._clients[who]
 
     @asynccontextmanager
     async def until_stopped(self) -> AsyncIterator[None]:
@@ -93,11 +94,13 @@ class InFlight:
         """Wait until nothing is under way."""
         await self._none_left.wait()
 
-    def _client(self, request: web.BaseRequest) -> bytes | None:
-        """Who asks: by the key of the request, of which only a digest is kept, or else by the
-        address; None if nobody is told apart."""
+    def _who(self, request: web.BaseRequest, client: str) -> str | bytes | None:
+        """Who asks: by the name, by the key of the request, of which only a digest is kept, or else
+        by the address; None if nobody is told apart."""
         if self._limits.streams_per_client is None:
             return None
+        if client:
+            return client
         keys = [request.headers[name] for name in _CREDENTIALS if name in request.headers]
         who = "\n".join(keys) if keys else request.remote or ""
         return hashlib.sha256(who.encode()).digest()

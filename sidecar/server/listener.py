@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from sidecar.core.stream import Fault
 from sidecar.rules.configvalues import Address
 from sidecar.server.replies import error_reply
 from sidecar.server.requesthead import is_last
+from sidecar.server.tls import HANDSHAKE
 
 log = logging.getLogger("sidecar")
 
@@ -44,8 +46,11 @@ class Listener:
         )
         self._listening: asyncio.Server | None = None
 
-    async def start(self, address: Address, *, reuse_port: bool = False) -> Address:
-        """Listen; the address with its real port. Raises OSError if that cannot be.
+    async def start(
+        self, address: Address, *, reuse_port: bool = False, tls: ssl.SSLContext | None = None
+    ) -> Address:
+        """Listen, with ``tls`` if there is one; the address with its real port. Raises OSError if
+        that cannot be.
 
         ``reuse_port``: other processes may listen on it too, and the system gives each connection
         to one of them (SO_REUSEPORT).
@@ -56,6 +61,8 @@ class Listener:
             address.port,
             backlog=_BACKLOG,
             reuse_port=reuse_port or None,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE,
         )
         host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)

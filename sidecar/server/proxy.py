@@ -22,7 +22,9 @@ from sidecar.rules.configvalues import WebSockets
 from sidecar.rules.match import RequestFacts
 from sidecar.rules.ruleset import Rule, RuleSet
 from sidecar.server import headers as passed
+from sidecar.server.access import Access
 from sidecar.server.advice import Advice
+from sidecar.server.cors import Cors
 from sidecar.server.downstream import Downstream
 from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
 from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
@@ -80,23 +82,24 @@ class Proxy:
         self._advice = Advice()
         self._routes = Routes(config.upstream.base_url, config.paths)
         self._retrieval = Retrieval(config, rules, upstream)
+        self._cors = Cors(config.access.cors)
+        self._access = Access(config, self._cors)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; the handler of the data listener."""
-        exchange = Exchange(request, self._reporting)
+        exchange = Exchange(request, self._reporting, self._cors)
         try:
             reply = await self._serve(request, exchange)
-            exchange.begins(reply.status)
+            exchange.begins(reply)
             return reply
         except Refusal as refusal:
             exchange.outcome = _outcome_of(refusal)
             exchange.error = refusal.fault.code
             if exchange.begun:
                 raise ConnectionResetError from None
-            exchange.begins(refusal.status)
-            reply = error_reply(
-                refusal.status, refusal.fault, refusal.headers, shape=exchange.route.error
-            )
+            shape = exchange.route.error
+            reply = error_reply(refusal.status, refusal.fault, refusal.headers, shape=shape)
+            exchange.begins(reply)
             if isinstance(refusal, OddHead) or not request.content.at_eof():
                 reply.force_close()
             return reply
@@ -115,12 +118,14 @@ class Proxy:
         check_head(request)
         path, _, query = request.raw_path.partition("?")
         route = exchange.route = self._routes.find(request.method, path)
+        if (preflight := self._access.admit(request, exchange)) is not None:
+            return preflight
         if route.kind is Kind.REFUSED:
             raise Refusal(404, "not_found", "This path is not served here.")
         if any(map(_NOT_UTF8.search, request.headers.values())):
             raise Refusal(400, "bad_request", "The value of a request header is not UTF-8.")
         url = f"{route.url}?{query}" if query else route.url
-        with self._in_flight.admitted(request):
+        with self._in_flight.admitted(request, exchange.client):
             if self._rules.rules and route.wire_format is not None and not opens_websocket(request):
                 return await self._judged(request, exchange, route.wire_format, url)
             async with self._in_flight.until_stopped():
@@ -312,7 +317,7 @@ class Proxy:
             if form in TEXTS and status.beat is Beat.STATUS:
                 # It would be text of the answer again and again.
                 status = replace(status, beat=Beat.COMMENT)
-            if not may_begin_early(request):
+            if not may_begin_early(request, allows_origins=self._cors.is_ours):
                 status = replace(status, first_after=None)
         exchange.stats = wire.stats
         stream = StreamFilter(
@@ -343,7 +348,7 @@ class Proxy:
         self, request: web.BaseRequest, exchange: Exchange, *, filtered: bool
     ) -> passed.Headers:
         headers = passed.to_upstream(
-            request.headers.items(),
+            exchange.headers.items(),
             api_key=self._config.upstream.api_key,
             filtered=filtered,
             version=request.version,

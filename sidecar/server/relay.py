@@ -305,7 +305,7 @@ class Relay:
         # Upstream's own pass where all of its headers do.
         reply.headers.setdefault("Server", SERVER)
         reply.headers.setdefault("Via", VIA)
-        self._exchange.begins(status)
+        self._exchange.begins(reply)
         await reply.prepare(self._request)
         return reply
 

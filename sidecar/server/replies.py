@@ -16,7 +16,7 @@ SERVER = "sidecar"
 
 
 class Refusal(Exception):
-    """A request that is answered by ourselves, with ``status`` and one sentence.
+    """A request that is answered by ourselves, with ``status``, one sentence, and ``headers``.
 
     ``retry_after``: seconds after which it may be asked again (RFC 9110, 10.2.3).
     """
@@ -27,7 +27,9 @@ class Refusal(Exception):
         super().__init__(code)
         self.status = status
         self.fault = Fault(code, message)
-        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.headers: dict[str, str] = (
+            {} if retry_after is None else {"Retry-After": str(retry_after)}
+        )
 
 
 def error_reply(

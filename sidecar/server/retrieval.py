@@ -53,7 +53,7 @@ class Retrieval:
         if stored.streams:
             url, after = _from_its_beginning(url)
         headers = passed.to_upstream(
-            request.headers.items(),
+            exchange.headers.items(),
             api_key=self._config.upstream.api_key,
             filtered=True,
             version=request.version,

@@ -32,11 +32,14 @@ def form_of(request: web.BaseRequest, policy: StatusPolicy, wire_format: WireFor
     return wire_format.forms[0]
 
 
-def may_begin_early(request: web.BaseRequest) -> bool:
+def may_begin_early(request: web.BaseRequest, *, allows_origins: bool) -> bool:
     """Whether an answer may begin before upstream's: not where a browser asks for another origin's
-    answer, which only upstream can allow (Fetch Standard, "CORS protocol"), and not where a client
-    wants no statuses, and so may want its own retries."""
+    answer, which only upstream can allow (Fetch Standard, "CORS protocol") unless the sidecar does
+    (``allows_origins``), and not where a client wants no statuses, and so may want its own
+    retries."""
     if request.headers.get(HEADER, "").strip().lower() == Form.OFF:
         return False
+    if allows_origins:
+        return True
     crosses = request.headers.get("Sec-Fetch-Site", "none").strip().lower()
     return crosses in ("none", "same-origin")

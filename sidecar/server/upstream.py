@@ -29,9 +29,6 @@ _Result = TypeVar("_Result")
 TIMED_OUT = Fault("upstream_timeout", "The upstream server sent nothing for too long.")
 
 
-_LARGE = 2**20
-"""Bytes of a body from which on aiohttp would warn that it is written in one piece."""
-
 BROKEN = (aiohttp.ClientError, ConnectionError)
 """What reading an answer may raise, apart from a timeout."""
 

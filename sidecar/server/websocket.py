@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -18,9 +18,9 @@ from sidecar.wire.errors import UPSTREAM_ERROR
 
 _Socket: TypeAlias = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
-_PROTOCOLS = "Sec-WebSocket-Protocol"
+PROTOCOLS: Final = "Sec-WebSocket-Protocol"
 _OF_EACH_CONNECTION = (
-    _PROTOCOLS,
+    PROTOCOLS,
     "Sec-WebSocket-Accept",
     "Sec-WebSocket-Extensions",
     "Sec-WebSocket-Key",
@@ -28,7 +28,7 @@ _OF_EACH_CONNECTION = (
 )
 """The headers of a handshake, which is one with the client and another one with upstream."""
 
-_KEY_PROTOCOL = "openai-insecure-api-key."
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
 """How the subprotocol begins by which a browser, which can set no header, sends OpenAI its key."""
 
 _CARRIED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
@@ -86,15 +86,15 @@ async def tunnel(
     if request.method != "GET" or request.body_exists or not reply.can_prepare(handshake):
         raise Refusal(400, "bad_request", "The WebSocket handshake is not valid.")
     headers = passed.to_upstream(
-        request.headers.items(), api_key=key, filtered=False, version=request.version
+        exchange.headers.items(), api_key=key, filtered=False, version=request.version
     )
-    for name in _OF_EACH_CONNECTION:
-        headers.popall(name, None)
     protocols = [
         protocol
-        for protocol in _listed(request, _PROTOCOLS)
-        if key is None or not protocol.startswith(_KEY_PROTOCOL)
+        for protocol in members(",".join(headers.getall(PROTOCOLS, ())))
+        if key is None or not protocol.startswith(KEY_PROTOCOL)
     ]
+    for name in _OF_EACH_CONNECTION:
+        headers.popall(name, None)
     try:
         there = await upstream.websocket(
             url, headers, protocols, limit=limit, retried=exchange.retried
@@ -113,7 +113,7 @@ async def tunnel(
         reply.headers["Server"] = SERVER
         reply.headers["Via"] = passed.VIA
         if there.protocol is not None:
-            reply.headers[_PROTOCOLS] = there.protocol
+            reply.headers[PROTOCOLS] = there.protocol
         await reply.prepare(handshake)
         end = await _carry(
             _Side(reply, _STOPPED, _MALFORMED),
@@ -136,7 +136,7 @@ def _without_protocols(request: web.BaseRequest) -> web.BaseRequest:
     """``request`` as aiohttp may see it. It is upstream that chooses a subprotocol; aiohttp would
     choose too, and log what the client offers, of which one may be a key."""
     headers = passed.Headers(request.headers)
-    headers.popall(_PROTOCOLS, None)
+    headers.popall(PROTOCOLS, None)
     return request.clone(headers=headers)
 
 
@@ -186,11 +186,11 @@ async def _pump(
     return end
 
 
-def _listed(request: web.BaseRequest, name: str) -> list[str]:
+def members(listed: str) -> list[str]:
     """The members of a header that is a list (RFC 9110, 5.6.1)."""
-    values = ",".join(request.headers.getall(name, ()))
-    return [member.strip() for member in values.split(",") if member.strip()]
+    return [member for member in map(str.strip, listed.split(",")) if member]
 
 
 def _lists(request: web.BaseRequest, name: str, token: str) -> bool:
-    return any(member.lower() == token for member in _listed(request, name))
+    listed = ",".join(request.headers.getall(name, ()))
+    return any(member.lower() == token for member in members(listed))

@@ -121,7 +121,9 @@ class Chat:
         if not items:
             raise MalformedChunk("an answer has choices")
         for position, item in enumerate(_items(items)):
-            choice = self._choice(self._index(item, position))
+            index = self._index(item, position)
+            # Each is complete, so one with the index of another is another all the same.
+            choice = self._choices[index] = self._new_choice(index)
             changed |= choice.read_whole(item)
             if choice.fault is not None:
                 return self._fault(choice.fault)

@@ -45,7 +45,7 @@ class CallsInText:
             self._says = self._says or (
                 segment.channel is Channel.TOOL_CALL and not segment.text.isspace()
             )
-            self._read(segment.text)
+            self._read(segment.as_family)
 
     def settle(self, lane: Lane) -> None:
         """All that ``lane`` has made certain was taken."""

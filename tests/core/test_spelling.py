@@ -129,6 +129,17 @@ def test_the_tool_of_a_call_is_read_however_its_marker_is_written(opener: str) -
     assert shown(text, CALL, declared=frozenset({"other"}), **wishes) == "A "
 
 
+@pytest.mark.parametrize("opener", ["<b>", "< b >", "&lt;b&gt;", '<b id="1">', "<B>"])
+@pytest.mark.parametrize("closer", ["</b>", "</ b>", "&lt;/b&gt;", "</B>"])
+def test_so_it_is_where_the_markers_say_where_it_stands(opener: str, closer: str) -> None:
+    name = ToolName(after="<b>", until=("</b>",))
+    named = Format("b", (Region("b", Channel.TOOL_CALL, ("<b>",), ("</b>",), tool_name=name),))
+    text = f"A {opener}find{closer} B"
+    wishes = ALL | {"tool_calls": ToolCalls.DECLARED}
+    assert shown(text, named, declared=frozenset({"find"}), **wishes) == text
+    assert shown(text, named, declared=frozenset({"other"}), **wishes) == "A  B"
+
+
 @pytest.mark.parametrize("closer", ["&lt;/think&gt;", "< / THINK>"])
 def test_a_close_marker_counts_in_the_string_of_a_call_that_never_closed(closer: str) -> None:
     text = f'<think>a<c>{{"x": "y{closer}\nB'

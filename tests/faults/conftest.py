@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.server.conftest import compiled_once as compiled_once
 from tests.server.conftest import quiet_log as quiet_log
 
 from .verdicts import Told

@@ -345,6 +345,7 @@ async def test_a_request_behind_which_nothing_is_served(name: str, told: Told) -
             "connection",
             "content-length",
             "transfer-encoding",
+            "via",
         }
         assert await call.request_body() == b"abc"
         await call.send(response("200 OK", body=b"{}"))

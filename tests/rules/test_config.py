@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.policy import Mode, OnEmpty, Policy, Reasoning, ToolCalls, ToolResults
 from sidecar.errors import ConfigError
+from sidecar.rules.accesssection import Access
 from sidecar.rules.config import (
     BUILT_IN_RULES,
     Config,
@@ -77,6 +78,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         paths=(),
         response_headers=(),
         websocket=WebSockets.REFUSE,
+        access=Access(),
     )
 
 
@@ -215,7 +217,7 @@ ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = (
     "'version', 'listen', 'reuse_port', 'admin', 'upstream', 'limits', 'write_timeout', 'drain', "
     "'formats', 'status', 'access_log', 'models', 'rules', 'paths', "
-    "'response_headers' or 'websocket'"
+    "'response_headers', 'websocket', 'auth', 'hosts', 'cors' or 'tls'"
 )
 FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"
 EMPTY = "expected 'allow', 'promote', 'error' or {text: …}"

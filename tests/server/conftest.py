@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import pytest
 
+from sidecar.core.format import Format
+from sidecar.core.policy import Policy
+from sidecar.core.vocabulary import Vocabulary
+from sidecar.rules import ruleset
 from sidecar.server.app import OVERDUE
 from sidecar.server.exchange import UNREADABLE
 from sidecar.server.unreachable import UNREACHABLE
 
 PROMISED = (OVERDUE, UNREACHABLE, UNREADABLE)
+
+
+_compiled = cache(Vocabulary)
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a rule looks for is compiled once for all tests: it takes longer than most of them."""
+
+    def vocabulary(formats: Iterable[Format], policy: Policy) -> Vocabulary:
+        return _compiled(tuple(formats), policy)
+
+    monkeypatch.setattr(ruleset, "Vocabulary", vocabulary)
 
 
 @pytest.fixture(autouse=True)

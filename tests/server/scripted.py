@@ -15,6 +15,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from sidecar.rules.accesssection import Access
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import (
     Config,
@@ -30,6 +31,7 @@ from sidecar.rules.statussection import SILENT, StatusSpec
 from sidecar.rules.upstreamsection import Timeouts
 from sidecar.server.app import Addresses, Running, serving
 
+NO_ACCESS = Access()
 LIMIT = 20.0
 """Seconds for one test: a hang fails."""
 
@@ -443,6 +445,7 @@ def configured(
     built_in: bool = False,
     access_log: AccessLog = AccessLog.OFF,
     models: tuple[str, ...] | None = (),
+    access: Access = NO_ACCESS,
     **upstream: Any,
 ) -> Config:
     """The defaults in front of ``url``, on free ports, with what a test wants otherwise; ``status``
@@ -481,6 +484,7 @@ def configured(
         paths=paths,
         response_headers=response_headers,
         websocket=websocket,
+        access=access,
     )
 
 

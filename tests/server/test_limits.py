@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import resource
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 
+from sidecar.rules.accesssection import Access, ClientKey
 from sidecar.server.descriptors import Descriptors, plan_descriptors, share
 
 from .scripted import (
@@ -175,3 +177,25 @@ async def test_a_connection_that_ends_makes_room() -> None:
         for _ in range(10):
             async with asyncio.timeout(5):
                 assert (await rig.ask(chat())).status == 200
+
+
+async def test_a_client_with_a_name_is_told_apart_by_it() -> None:
+    """Whatever else a request shows: nobody becomes another client by a header of more."""
+    named = Access(
+        keys=tuple(
+            ClientKey(name, hashlib.sha256(key.encode()).digest())
+            for name, key in (("app", "a" * 16), ("app", "b" * 16), ("other", "c" * 16))
+        )
+    )
+    mine = "Authorization: Bearer " + "a" * 16
+    same = (
+        (mine,),
+        (mine, "x-api-key: x"),
+        ("Authorization: Bearer x", "x-api-key: " + "a" * 16),
+        ("Authorization: Bearer " + "b" * 16,),
+    )
+    async with proxied(streams_per_client=1, access=named) as rig, rig.call(chat(mine)):
+        for shown in same:
+            assert (await rig.ask(chat(*shown))).status == 429
+        async with rig.call(chat("x-api-key: " + "c" * 16)) as (client, call):
+            await finish(client, call)

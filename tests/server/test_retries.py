@@ -212,6 +212,18 @@ async def test_nothing_is_repeated_once_the_client_has_a_byte() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"rubbish\r\n\r\n"])
+async def test_what_upstream_may_have_got_is_not_repeated(raw: bytes) -> None:
+    """It may be at work on it, or have died of it."""
+    async with keeping(retries=5) as kept, kept.asking(chat()) as (asked, answer):
+        await asked.peer.send(raw)
+        asked.peer.finish()
+        assert (await answer).status == 502
+        assert len(kept.keeper.connections) == 1
+        assert await kept.retries() == {}
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_upstream_that_is_away() -> None:
     """A connection is tried again so often, and no more."""
     with socket.socket() as taken:

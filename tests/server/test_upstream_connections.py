@@ -23,6 +23,7 @@ from .scripted import (
     DONE,
     FINISH,
     LAST,
+    LIMIT,
     ROLE,
     chat,
     document,
@@ -218,9 +219,10 @@ async def test_the_answer_to_head_is_the_last_on_its_connection() -> None:
 
 @pytest.mark.parametrize("unasked", [FORGED, b"H", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
 async def test_a_connection_on_which_something_comes_while_nobody_asks_is_closed(
-    unasked: bytes,
+    unasked: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, and whatever it is."""
+    """At once, and whatever it is; not when its time is over."""
+    monkeypatch.setattr(connections, "IDLE", 10 * LIMIT)
     async with keeping(reuse=Reuse.ALWAYS) as kept:
         peer, _ = await kept.ask(MODELS, HONEST)
         await peer.send(unasked)
@@ -387,9 +389,10 @@ def settings(url: str, reuse: Reuse = Reuse.ALWAYS) -> Upstream:
 @asynccontextmanager
 async def listening() -> AsyncIterator[tuple[socket.socket, str]]:
     """A server without a loop of its own: what it has sent is there before our loop looks."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
-        yield server, f"http://127.0.0.1:{server.getsockname()[1]}/"
+    async with asyncio.timeout(LIMIT):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            yield server, f"http://127.0.0.1:{server.getsockname()[1]}/"
 
 
 async def answered(
@@ -444,9 +447,10 @@ async def one_protocol() -> AsyncIterator[tuple[connections._Kept, socket.socket
     theirs.setblocking(False)
     transport, protocol = await loop.create_connection(lambda: connections._Kept(loop), sock=ours)
     protocol.set_response_params()
-    with theirs:
-        yield protocol, theirs
-        transport.abort()
+    async with asyncio.timeout(LIMIT):
+        with theirs:
+            yield protocol, theirs
+            transport.abort()
 
 
 @pytest.mark.parametrize("unsent", [0, 4_000_000])

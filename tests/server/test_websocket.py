@@ -14,6 +14,7 @@ from aiohttp.test_utils import RawTestServer
 from yarl import URL
 
 from sidecar.rules.configvalues import WebSockets
+from sidecar.rules.upstreamsection import Reuse
 from sidecar.server.app import Running, serving
 
 from .scripted import LIMIT, Rig, Upstream, configured, proxied, request, response
@@ -166,6 +167,19 @@ async def test_upstream_gets_the_request_as_it_came() -> None:
         assert asked.headers.getall("Upgrade") == ["websocket"]
         assert "Sec-WebSocket-Protocol" not in asked.headers
         assert client.protocol is None
+
+
+@pytest.mark.parametrize("reuse", Reuse)
+async def test_its_connection_is_its_own(reuse: Reuse) -> None:
+    """It carries messages both ways as long as it is open, and nothing after that."""
+    async with tunnels(reuse=reuse) as opened:
+        for _ in range(2):
+            async with opened.open() as ends:
+                for size in (0, 1, 2, 100_000):
+                    await ends.client.send_bytes(bytes(size))
+                    assert await ends.upstream.receive_bytes() == bytes(size)
+                    await ends.upstream.send_bytes(bytes(size))
+                    assert await ends.client.receive_bytes() == bytes(size)
 
 
 OFFERED = ("openai-insecure-api-key.sk-client", "openai-beta.v1", "realtime")

@@ -102,6 +102,25 @@ def test_a_call_in_the_text_becomes_a_tool_call_in_every_cut(text: str, expected
         assert told(run(wire(), [stream(pieces)])) == expected
 
 
+@pytest.mark.parametrize(
+    "opener", ['<tool_call id="1" f=()>', "< tool_call\n>", "&lt;tool_call&gt;", "<TOOL_CALL>"]
+)
+@pytest.mark.parametrize("call", ['{"name": "seats", "arguments": {}}', "seats", "seats\n"])
+def test_a_call_is_read_however_its_markers_are_written(opener: str, call: str) -> None:
+    policy = Policy(
+        tool_calls=ToolCalls.MOVE,
+        case_insensitive=True,
+        attributes=True,
+        spaced_tags=True,
+        html_escaped=True,
+    )
+    formats = CATALOGUE.resolve(["hermes_tool_call", "glm45_arg_key"])
+    text = f"A{opener}{call}&lt;/ tool_CALL&gt;B"
+    for pieces in [[text], units(text), *at_random(text, 4)]:
+        out = run(wire(formats, policy), [stream(pieces)])
+        assert told(out) == Told("AB", [("seats", {})], "tool_calls", "")
+
+
 @pytest.mark.parametrize("text", [text for text, _ in ANSWERS])
 def test_the_bytes_do_not_depend_on_where_the_stream_was_cut(text: str) -> None:
     sent = stream(next(at_random(text, 1)))
