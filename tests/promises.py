@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
 
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.format import Example, Format
@@ -21,6 +23,7 @@ from tests.cuts import EXHAUSTIVE
 
 LIMIT = 1 << 20
 CATALOGUE: Catalogue = load_catalogue(config_dir() / "formats")
+T = TypeVar("T")
 HIDDEN = (Channel.REASONING, Channel.TOOL_CALL, Channel.TOOL_RESULT)
 
 
@@ -73,6 +76,17 @@ def cases_in_company() -> Iterator[Case]:
     for case in cases():
         if len(case.formats) > 1 or "all" not in case.format.groups:
             yield case
+
+
+def in_turn(cases: Iterable[Case], ways: Sequence[T]) -> list[pytest.ParameterSet]:
+    """Each case with one of the ``ways``, in turn, so that every family meets them all; with each
+    of them if nothing is sampled."""
+    return [
+        pytest.param(case, way, id=f"{name(case)}-{at}")
+        for number, case in enumerate(cases)
+        for at, way in enumerate(ways)
+        if EXHAUSTIVE or number % len(ways) == at
+    ]
 
 
 def name(case: Case) -> str:

@@ -14,7 +14,7 @@ from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
 from sidecar.wire.template import Template
 from tests.cuts import at_random
-from tests.promises import CATALOGUE, LIMIT, Case, cases_in_company, name, stream
+from tests.promises import CATALOGUE, LIMIT, Case, cases_in_company, in_turn, stream
 from tests.wire.streams import ROLE, STOP, chunk, compact, sse
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
@@ -55,14 +55,13 @@ def test_a_recording_leaves_as_if_every_event_were_read_in_full(
     assert short.stats == long.stats
 
 
-@pytest.mark.parametrize("which", POLICIES)
-@pytest.mark.parametrize("case", list(cases_in_company()), ids=name)
+@pytest.mark.parametrize(("case", "which"), in_turn(cases_in_company(), list(POLICIES)))
 def test_an_example_leaves_as_if_every_event_were_read_in_full(case: Case, which: str) -> None:
     ruling = Ruling(POLICIES[which], VOCABULARIES[which])
     text = case.example.text
     for pieces in [["Well, ", *text], *at_random("Well, " + text, 2)]:
-        short, long = Chat(ruling), LongWay(ruling)
-        assert left(short, stream(pieces)) == left(long, stream(pieces))
+        short, long, sent = Chat(ruling), LongWay(ruling), stream(pieces)
+        assert left(short, sent) == left(long, sent)
         assert short.stats == long.stats
 
 
