@@ -1,4 +1,4 @@
-"""Some of the rows as the openai package meets them: what is broken raises, what is odd does not."""
+"""Some rows as the openai package meets them: what is broken raises, what is odd does not."""
 
 from __future__ import annotations
 
