@@ -29,6 +29,7 @@ from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
 from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
+from sidecar.server.uncaught import tell_uncaught
 from sidecar.server.upstream import UpstreamClient
 
 log = logging.getLogger("sidecar")
@@ -139,6 +140,7 @@ async def serve(config: Config, catalogue: Catalogue) -> None:
     """Serve until SIGTERM, then drain; SIGINT, which is somebody at a keyboard, has no delay. A
     second signal ends the process at once."""
     received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+    tell_uncaught(asyncio.get_running_loop())
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _receive, number, received)
     async with serving(config, catalogue) as running:

@@ -14,6 +14,11 @@ _IDLE = 60.0
 than a connection may be held for nothing."""
 
 
+_WHOLE = 300.0
+"""Seconds in all for a body that is collected, so that nobody holds one for ever by a byte a
+minute: the largest that is taken by default comes in that time at one megabit a second."""
+
+
 async def ask_for_body(request: web.BaseRequest) -> None:
     """Say that it is wanted, if the client waits to be asked (RFC 9110, 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue":
@@ -22,14 +27,18 @@ async def ask_for_body(request: web.BaseRequest) -> None:
 
 
 async def whole_body(request: web.BaseRequest, limit: int) -> bytes:
-    """All of it. Raises Refusal if it is larger than ``limit`` bytes."""
+    """All of it. Raises Refusal if it is larger than ``limit`` bytes, or does not come."""
     body = bytearray()
-    async for piece in _pieces(request):
-        body += piece
-        if len(body) > limit:
-            raise Refusal(
-                413, "request_too_large", f"The request body is larger than {limit} bytes."
-            )
+    try:
+        async with asyncio.timeout(_WHOLE):
+            async for piece in _pieces(request):
+                body += piece
+                if len(body) > limit:
+                    raise Refusal(
+                        413, "request_too_large", f"The request body is larger than {limit} bytes."
+                    )
+    except TimeoutError:
+        raise _too_late() from None
     return bytes(body)
 
 
@@ -44,11 +53,13 @@ async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
             async with asyncio.timeout(_IDLE):
                 piece = await request.content.readany()
         except TimeoutError:
-            raise Refusal(
-                408, "request_timeout", "The request body did not arrive in time."
-            ) from None
+            raise _too_late() from None
         except web.RequestPayloadError:
             raise Refusal(400, "bad_request", "The request body is not valid HTTP.") from None
         if not piece:
             return
         yield piece
+
+
+def _too_late() -> Refusal:
+    return Refusal(408, "request_timeout", "The request body did not arrive in time.")

@@ -49,12 +49,16 @@ class Told:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
+    def lines(self) -> list[Record]:
+        """The lines of the access log since the last look."""
+        said = self._capsys.readouterr().out
+        assert SECRET not in said
+        return [json.loads(line) for line in said.splitlines()]
+
     async def all(self, rig: Rig, *, route: str = "chat") -> list[Ended]:
         """How the requests of ``route`` ended since the last look, by the log; the counters of the
         sidecar, which it is the first look at, must have counted as many of each."""
-        said = self._capsys.readouterr().out
-        assert SECRET not in said
-        lines = [json.loads(line) for line in said.splitlines()]
+        lines = self.lines()
         ended = [Ended(line["outcome"], line.get("error")) for line in lines]
         assert {line["route"] for line in lines} <= {route}
         scraped = await rig.scrape()

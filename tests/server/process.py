@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,14 @@ class Command:
 
 @asynccontextmanager
 async def running(
-    folder: Path, settings: str = AT_ONCE, *, listen: str = "127.0.0.1:0"
+    folder: Path,
+    settings: str = AT_ONCE,
+    *,
+    listen: str = "127.0.0.1:0",
+    program: Sequence[str] = (),
 ) -> AsyncIterator[Command]:
     """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself."""
+    the end, if it has not ended by itself. ``program``: what is run instead of the command."""
     upstream = Upstream("127.0.0.1")
     async with asyncio.timeout(2 * LIMIT), upstream.listening("/v1") as base_url:
         config = folder / "sidecar.yaml"
@@ -54,7 +58,8 @@ async def running(
             encoding="utf-8",
         )
         process = await asyncio.create_subprocess_exec(
-            *command("serve", "--config", config),
+            *(program or command()),
+            *("serve", "--config", str(config)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment(),

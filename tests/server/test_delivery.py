@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 import socket
@@ -11,15 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.rules.config import RuleSpec
-
 from .scripted import (
     DONE,
     FINISH,
     LAST,
     ROLE,
     Call,
-    Cut,
     Peer,
     chat,
     chunk,
@@ -204,76 +200,7 @@ def _peer_of(one: socket.socket) -> object:
         return None
 
 
-# --- a client that leaves -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rules", [None, ()], ids=["filtered", "untouched"])
-async def test_client_leaves_before_the_head(rules: tuple[RuleSpec, ...] | None) -> None:
-    """Nobody waits for a prefill that nobody wants."""
-    async with proxied(rules=rules) as rig, rig.call(chat()) as (client, call):
-        await call.request_body()
-        client.finish()
-        await call.gone()
-
-
-@pytest.mark.parametrize("rules", [None, ()], ids=["filtered", "untouched"])
-async def test_client_leaves_before_the_first_token(rules: tuple[RuleSpec, ...] | None) -> None:
-    """The head was sent, then upstream is silent: its connection is closed all the same."""
-    async with proxied(rules=rules) as rig, rig.call(chat()) as (client, call):
-        await call.request_body()
-        await call.send(STREAMING)
-        await client.head()
-        client.abort()
-        await call.gone()
-
-
-@pytest.mark.parametrize("rules", [None, ()], ids=["filtered", "untouched"])
-async def test_client_leaves_in_mid_stream(rules: tuple[RuleSpec, ...] | None) -> None:
-    """The upstream's connection is closed, though upstream says nothing more."""
-    async with proxied(rules=rules) as rig, rig.call(chat()) as (client, call):
-        await call.request_body()
-        await call.send(STREAMING, framed(ROLE), framed(text("a")))
-        await client.head()
-        await client.chunk()
-        client.finish()
-        await call.gone()
-
-
-async def test_client_leaves_during_hidden_reasoning() -> None:
-    """Nothing is written to it meanwhile, so it must be noticed otherwise."""
-    async with proxied() as rig, rig.call(chat()) as (client, call):
-        await call.request_body()
-        await call.send(STREAMING, framed(chunk({"role": "assistant", "reasoning": "hm"})))
-        await client.head()
-        client.abort()
-        await call.gone()
-
-
-async def test_client_leaves_before_a_document() -> None:
-    """A request that is not streamed is given up too."""
-    async with proxied() as rig, rig.call(chat(stream=False)) as (client, call):
-        await call.request_body()
-        client.finish()
-        await call.gone()
-
-
-async def test_client_leaves_in_the_middle_of_its_upload() -> None:
-    """Half a file is not a file: upstream sees the connection end, not the body."""
-    head = request("POST", "/v1/files", "Content-Length: 1000")
-    async with proxied() as rig, rig.call(head + b"x" * 10) as (client, call):
-        assert await call.reader.readexactly(10) == b"x" * 10
-        client.abort()
-        assert await call.gone() == b""
-
-
-async def test_a_chunked_upload_that_breaks_off_is_not_ended() -> None:
-    """A body that did not end must not look as if it had."""
-    head = request("POST", "/v1/files", "Transfer-Encoding: chunked")
-    async with proxied() as rig, rig.call(head + framed(b"half")) as (client, call):
-        assert await call.chunk() == b"half"
-        client.abort()
-        with pytest.raises(Cut):
-            await call.chunk()
+# --- connections ----------------------------------------------------------------------------------
 
 
 async def test_upstream_is_left_at_the_end_mark() -> None:
@@ -323,33 +250,7 @@ async def test_streams_do_not_mix() -> None:
             client.abort()
 
 
-# --- a client that is slow, and events that are large -------------------------------------------
-
-
-@pytest.mark.parametrize("rules", [None, ()], ids=["filtered", "untouched"])
-async def test_a_slow_client_slows_upstream_down(rules: tuple[RuleSpec, ...] | None) -> None:
-    """While it does not read, upstream can send what fits into buffers; then it reads it all."""
-    piece = framed(text("x" * 65_000))
-    count = 600  # 39 MB; the kernel's buffers on the way hold less than half of it
-    async with proxied(rules=rules) as rig, rig.call(chat()) as (client, call):
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await call.request_body()
-        await call.send(STREAMING, framed(ROLE))
-
-        async def flood() -> None:
-            for _ in range(count):
-                await call.send(piece)
-            await call.send(framed(FINISH), framed(DONE), LAST)
-
-        flooding = asyncio.create_task(flood())
-        # Without back-pressure the whole of it is taken in far less time.
-        done, _ = await asyncio.wait({flooding}, timeout=1.5)
-        assert not done
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        answer = await client.answer()
-        await flooding
-    assert answer.body.count(b"x" * 65_000) == count
-    assert answer.body.endswith(DONE)
+# --- events that are large -------------------------------------------
 
 
 async def test_a_large_event_passes() -> None:
