@@ -24,12 +24,11 @@ from sidecar.server.exchange import Reporting
 from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
 from sidecar.server.listener import Handler, Listener
-from sidecar.server.loopfaults import logged_by_class
 from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
 from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
-from sidecar.server.uncaught import tell_uncaught
+from sidecar.server.uncaught import told_by_class
 from sidecar.server.upstream import UpstreamClient
 
 log = logging.getLogger("sidecar")
@@ -106,7 +105,7 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     tracing = tracing_from_environment(os.environ, address=origin.hostname or "", port=origin.port)
     descriptors = plan_descriptors(config.limits.streams)
     async with AsyncExitStack() as stack:
-        stack.enter_context(logged_by_class())
+        stack.enter_context(told_by_class())
         upstream = UpstreamClient(config.upstream)
         stack.push_async_callback(upstream.close)
         if tracing is not None:
@@ -140,7 +139,6 @@ async def serve(config: Config, catalogue: Catalogue) -> None:
     """Serve until SIGTERM, then drain; SIGINT, which is somebody at a keyboard, has no delay. A
     second signal ends the process at once."""
     received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-    tell_uncaught(asyncio.get_running_loop())
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _receive, number, received)
     async with serving(config, catalogue) as running:

@@ -1,11 +1,16 @@
-"""What the event loop tells of exceptions that nobody caught: their class and nothing of their text,
-and not again and again."""
+"""What is logged of an exception that nobody catches in the event loop: its class, and not again
+and again.
+
+asyncio's own handler logs its text, a traceback, and the callback with its arguments, any of which
+may be what a client or a model has said.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 log = logging.getLogger("sidecar")
@@ -17,17 +22,27 @@ QUIET: Final = 10.0
 """Seconds in which each is told once. When file descriptors run out, CPython reports every
 connection that waits, once a second: megabytes, which fill the disk as well."""
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z .,'()]*")
-"""A sentence of asyncio's own. Others quote what was called, and with what."""
+_SENTENCES: Final = frozenset(
+    {
+        "SSL handshake failed",
+        "Task exception was never retrieved",
+        "Task was destroyed but it is pending!",
+        "socket.accept() out of system resource",
+    }
+)
+"""asyncio's own that say something. Others quote what was called, and with what."""
 
 
-def tell_uncaught(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on they are told in a line of the log each."""
+@contextmanager
+def told_by_class() -> Iterator[None]:
+    """They are told in a line of the log each, as long as the context is open."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
     told: dict[tuple[str, str], float] = {}
 
-    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error, message = context.get("exception"), str(context.get("message", ""))
-        said = message if _PLAIN.fullmatch(message) else "an exception that nobody caught"
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error, message = context.get("exception"), context.get("message")
+        said = message if message in _SENTENCES else "an exception that nobody caught"
         kind = "no exception" if error is None else type(error).__name__
         now = loop.time()
         if now - told.get((said, kind), -QUIET) >= QUIET:
@@ -35,3 +50,7 @@ def tell_uncaught(loop: asyncio.AbstractEventLoop) -> None:
             log.error(UNCAUGHT, said, kind)
 
     loop.set_exception_handler(tell)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)

@@ -16,7 +16,7 @@ import pytest
 import sidecar
 from sidecar.core.status import StatusPolicy
 from sidecar.rules.statussection import StatusSpec
-from sidecar.server.uncaught import QUIET, UNCAUGHT, tell_uncaught
+from sidecar.server.uncaught import QUIET, UNCAUGHT, told_by_class
 from tests.server.clock import Clock
 from tests.server.conftest import PROMISED
 from tests.server.process import AT_ONCE, Command, running
@@ -140,14 +140,14 @@ async def _until_served(rig: Rig) -> None:
 async def test_what_nobody_caught_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Without its text, and each of its kind once in a while."""
     loop, clock = asyncio.get_running_loop(), Clock(frozen=True)
-    tell_uncaught(loop)
     full = {"message": "socket.accept() out of system resource", "exception": OSError(24, SECRET)}
-    for _ in range(1000):
+    with told_by_class():
+        for _ in range(1000):
+            loop.call_exception_handler(full)
+        loop.call_exception_handler(full | {"exception": ValueError(SECRET)})
+        loop.call_exception_handler({"message": f"Exception in callback f({SECRET!r})"})
+        clock.advance(QUIET + 1)
         loop.call_exception_handler(full)
-    loop.call_exception_handler(full | {"exception": ValueError(SECRET)})
-    loop.call_exception_handler({"message": f"Exception in callback f({SECRET!r})"})
-    clock.advance(QUIET + 1)
-    loop.call_exception_handler(full)
     told = [record.getMessage() for record in caplog.records if record.msg == UNCAUGHT]
     of_files = "in the event loop: socket.accept() out of system resource (OSError)"
     assert told == [

@@ -396,7 +396,7 @@ async def test_a_mistake_that_nobody_catches(ears: Ears) -> None:
         del task
         loop.call_exception_handler({"message": ALL, "handle": ALL})
         await got(rig, asked())
-    assert "failed in the event loop: Mistake" in ears.heard
+    assert "in the event loop: Task exception was never retrieved (Mistake)" in ears.heard
     assert loop.get_exception_handler() is None
 
 
