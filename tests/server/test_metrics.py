@@ -934,6 +934,15 @@ async def beaten(rig: Rig) -> None:
             pass
 
 
+async def repeated(rig: Rig) -> None:
+    """A request that upstream answers the second time."""
+    async with rig.call(chat()) as (client, call):
+        await call.send(response("503 Busy"))
+        again = await rig.upstream.accept()
+        await again.send(streamed(text("a"), FINISH, DONE))
+        await client.answer()
+
+
 def ours(found: Samples) -> Samples:
     """Those of the sidecar: the process goes on between two scrapes."""
     return {key: value for key, value in found.items() if key[0].startswith("sidecar_")}
@@ -941,8 +950,9 @@ def ours(found: Samples) -> Samples:
 
 async def test_scrapes_parse() -> None:
     """Both formats say the same of every metric, by the client library's own strict readers."""
-    async with proxied(rules=[COUNTED], models=("m",)) as rig:
+    async with proxied(rules=[COUNTED], models=("m",), retries=1) as rig:
         await beaten(rig)
+        await repeated(rig)
         await traffic(rig)
         plain, plain_type = await exposition(rig, "text/plain")
         open_, open_type = await exposition(rig, OPENMETRICS)

@@ -330,7 +330,7 @@ async def test_it_is_sent_no_third_time() -> None:
             assert second.peer not in (one.peer, two.peer)
             second.peer.finish()
             assert (await answer).status == 502
-            assert (await answer).error["code"] == "upstream_incomplete"
+            assert (await answer).error["code"] == "upstream_closed"
         assert len(kept.keeper.connections) == 3
 
 
@@ -341,7 +341,7 @@ async def test_what_ends_a_new_connection_is_not_repeated(reuse: Reuse, asked: b
     async with keeping(reuse=reuse) as kept, kept.asking(asked) as (first, answer):
         first.peer.finish()
         assert (await answer).status == 502
-        assert (await answer).error["code"] == "upstream_incomplete"
+        assert (await answer).error["code"] == "upstream_closed"
         assert len(kept.keeper.connections) == 1
         assert await kept.retries() == {}
 

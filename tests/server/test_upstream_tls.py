@@ -316,7 +316,7 @@ async def test_a_server_that_wants_tls_and_gets_none(authority: Authority) -> No
         async with serving(configured(url)) as running:
             answer = await Rig(Upstream(""), running).ask(MODELS)
     assert answer.status == 502
-    assert answer.error["code"] in ("upstream_malformed", "upstream_incomplete")
+    assert answer.error["code"] in ("upstream_malformed", "upstream_closed")
 
 
 # --- other ways, and none -----------------------------------------------------------------------
