@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from sidecar.rules.accesssection import CorsPolicy
+from sidecar.server.headers import VIA
 from sidecar.server.replies import SERVER, Refusal
 
 _PREFIX: Final = "access-control-"
@@ -55,7 +56,7 @@ class Cors:
             return None
         if self._granted(headers.get("Origin")) is None:
             raise _refused()
-        reply = _Preflight(status=204, headers={"Server": SERVER})
+        reply = _Preflight(status=204, headers={"Server": SERVER, "Via": VIA})
         reply.headers["Access-Control-Allow-Methods"] = _METHODS
         # One by one: the wildcard does not stand for Authorization.
         if asked := ", ".join(_tokens(headers.get(f"{_ASKS}Headers", ""))):

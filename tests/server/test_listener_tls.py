@@ -370,6 +370,7 @@ async def test_the_command_says_that_it_serves_https(files: Files) -> None:
     config = files.folder / "sidecar.yaml"
     config.write_text(
         "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nupstream: {base_url: http://127.0.0.1:9/v1}\n"
+        "drain: {delay: 0}\n"
         "tls: {certificate: tls.crt, key: tls.key}\n",
         encoding="utf-8",
     )
