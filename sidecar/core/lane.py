@@ -167,9 +167,12 @@ class Lane:
             given = segment.text[: len(segment.text) - len(rest)]
             self._given -= len(given)
             if segment.call:
+                if segment.marker:
+                    # What is left of it says all of it.
+                    given = "" if rest else segment.marker
                 self._given_of_call[segment.call] = self.given(segment.call) + given
             if rest:
-                out.insert(0, segment._replace(text=rest, marker="" if given else segment.marker))
+                out.insert(0, segment._replace(text=rest))
         return out
 
     # Reading: from position to position, until the text ends or its tail must wait.

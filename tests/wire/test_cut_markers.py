@@ -9,6 +9,7 @@ their own: half a marker in each is text, and none of it is lost.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,8 @@ from tests.wire.responses import text as spoken
 from tests.wire.responses import wire as responses_wire
 from tests.wire.responses import written as written_item
 from tests.wire.streams import ROLE, STOP, Json, chunk, document, send, whole
+
+MOVE_SLOPPY = replace(MOVE, spaced_tags=True, html_escaped=True)
 
 per_format = pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda each: each.name)
 TRIPLES = [said[i : i + 3].encode() for said in SECRETS.values() for i in range(len(said) - 2)]
@@ -194,6 +197,18 @@ def test_a_marker_is_found_over_the_parts_of_a_responses_message(
     assert SECRET not in json.dumps(events)
     pieces = [sent[i : i + 7] for i in range(0, len(sent), 7)]
     assert records(responses(pieces, responses_wire())) == events
+
+
+@pytest.mark.parametrize("opener", ["<tool_call>", "&lt;tool_call&gt;", "< tool_call >"])
+@pytest.mark.parametrize("call", ["find", '{"name": "find", "arguments": {}}'])
+def test_a_call_is_read_though_its_marker_is_cut_by_two_parts(opener: str, call: str) -> None:
+    for at in range(1, len(opener)):
+        texts = (f"A {opener[:at]}", f"{opener[at:]}{call}</tool_call>B")
+        item = message(*map(part, texts))
+        events = left(answer(*written_item(item, *texts[:1]), output=[item]), MOVE_SLOPPY)
+        calls = [each for each in output(events) if each["type"] == "function_call"]
+        assert [(each["name"], each["arguments"]) for each in calls] == [("find", "{}")], at
+        assert spoken(events) == f"A {opener[:at]}B"
 
 
 @pytest.mark.parametrize("at", range(1, len("<think>")))
