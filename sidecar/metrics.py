@@ -94,6 +94,11 @@ class Metrics:
             "Event streams that are being relayed.",
             registry=self.registry,
         )
+        self.tasks = Gauge(
+            "sidecar_tasks",
+            "Tasks of the event loop. A number that grows while streams in flight do not is a leak.",
+            registry=self.registry,
+        )
         self._times = {
             what: Histogram(
                 f"sidecar_time_to_{what}_seconds",

@@ -154,10 +154,11 @@ class Lane:
         place, held = self._place, self._held
         out = self._read(held, final=True)
         self._tail = held if self._place is place else ""
-        self._out = []
         self._settle_withheld(final=True)
         self._join(self._seam.finish())
-        return self._received(out + self._out)
+        out += self._out
+        self._out = []
+        return self._received(out)
 
     def _received(self, out: list[Segment]) -> list[Segment]:
         """``out`` without what the prompt had given."""
@@ -178,7 +179,6 @@ class Lane:
     # Reading: from position to position, until the text ends or its tail must wait.
 
     def _read(self, text: str, *, final: bool) -> list[Segment]:
-        self._out = []
         if self._withheld is None:
             self._openers = {self._call: self._openers[self._call]} if self._call else {}
         position = 0
@@ -192,7 +192,9 @@ class Lane:
         self._held = text[position:]
         self._line.carry(text, position)
         self._plain_stops = self._find_plain_stops()
-        return self._out
+        # A lane that kept what it has told would keep a whole event, as long as it lasts.
+        out, self._out = self._out, []
+        return out
 
     def _find_plain_stops(self) -> re.Pattern[str] | None:
         if not self._seam.plain or self._held or self._place.where.region is not None:

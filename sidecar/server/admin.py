@@ -38,8 +38,9 @@ class Admin:
             case "/readyz":
                 return _text(200, "ready\n") if self._ready() else _text(503, "not ready\n")
             case "/metrics":
-                # Some of it is large, and every stream would wait.
+                self._metrics.tasks.set(len(asyncio.all_tasks()))
                 accept = request.headers.get("Accept", "")
+                # Some of it is large, and every stream would wait.
                 body, content_type = await asyncio.to_thread(self._metrics.render, accept)
                 reply = web.Response(body=body)
                 reply.headers["Content-Type"] = content_type

@@ -33,7 +33,7 @@ class Proxy(NamedTuple):
 
 def sidecar_command(upstream: str, port: int) -> list[str]:
     """That of the sidecar with its built-in rules."""
-    listen, admin = f"127.0.0.1:{port}", f"127.0.0.1:{_free_port()}"
+    listen, admin = f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "sidecar", "serve", "--upstream", upstream]
     return [*command, "--listen", listen, "--admin", admin]
 
@@ -42,12 +42,12 @@ def sidecar_command(upstream: str, port: int) -> list[str]:
 def started(name: str, command: Command, upstream: str) -> Iterator[Proxy]:
     """A proxy on its core, ready for connections; killed in the end. Raises RuntimeError if it does
     not start."""
-    port = _free_port()
+    port = free_port()
     # A child inherits the core, with all the threads that it will start.
     os.sched_setaffinity(0, {PROXY_CORE})
     process = subprocess.Popen(command(upstream, port), cwd=_CHECKOUT, stdout=subprocess.DEVNULL)
     try:
-        _await_listener(name, process, port)
+        await_listener(name, process, port)
         yield Proxy(name, process.pid, port)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -57,7 +57,8 @@ def started(name: str, command: Command, upstream: str) -> Iterator[Proxy]:
             process.kill()
 
 
-def _await_listener(name: str, process: subprocess.Popen[bytes], port: int) -> None:
+def await_listener(name: str, process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until ``process`` listens on ``port`` of loopback. Raises RuntimeError if it does not."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -67,7 +68,8 @@ def _await_listener(name: str, process: subprocess.Popen[bytes], port: int) -> N
     raise RuntimeError(f"{name} does not listen")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

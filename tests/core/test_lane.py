@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
+from types import FunctionType, ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +140,27 @@ def test_repr_says_where_the_lane_is() -> None:
     assert (
         repr(running) == "<Lane in content, visible text came before, then removed text, holds 2>"
     )
+
+
+def test_what_is_told_is_forgotten() -> None:
+    """An answer may have thousands of lanes, and each reads texts of megabytes."""
+    kept: list[object] = []
+    for text in ("<t>{}</t>", "{}", "{}<t>"):
+        running = lane(T)
+        said = text.format("long " * 10_000)
+        assert "".join(segment.text for segment in running.feed(said)) == said
+        kept += _referred_to(running)
+    assert not any(isinstance(value, str) and len(value) > 1000 for value in kept)
+
+
+def _referred_to(root: object) -> list[object]:
+    found, seen = [root], {id(root)}
+    for value in found:  # which grows
+        new = [each for each in gc.get_referents(value) if id(each) not in seen]
+        if not isinstance(value, (type, ModuleType, FunctionType)):
+            seen.update(map(id, new))
+            found += new
+    return found
 
 
 # What is held is no more than promise 3 allows.

@@ -228,6 +228,17 @@ async def test_the_gauge_follows_the_streams() -> None:
             client.abort()
 
 
+async def test_the_tasks_of_the_loop_are_told() -> None:
+    """As many as there are when somebody asks."""
+    async with proxied() as rig:
+        tasks = [asyncio.create_task(asyncio.Event().wait()) for _ in range(100)]
+        assert 100 < total(await rig.scrape(), "sidecar_tasks") < 150
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert 0 < total(await rig.scrape(), "sidecar_tasks") < 50
+
+
 async def test_times_are_counted_once() -> None:
     """One observation each for upstream's head, the first event that says anything, the first
     reasoning and the first visible text; a role or an empty chunk stops no clock but the first."""

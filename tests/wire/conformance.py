@@ -794,12 +794,12 @@ def _cost(suite: Suite, policy: Policy, pieces: Sequence[Piece]) -> Cost:
         left += len(out)
         lanes = max(lanes, len(answer.lanes))
         if number == last:
-            weight = _weight(transducer, policy)
+            weight = bytes_held(transducer, policy)
     return Cost(calls, came, left, weight, lanes)
 
 
-def _weight(root: object, policy: Policy) -> int:
-    """The bytes of everything that ``root`` alone refers to."""
+def bytes_held(root: object, policy: Policy) -> int:
+    """The bytes of everything that ``root`` refers to, less what all answers of a rule share."""
     seen = set(map(id, _reachable(declared_ruling(policy), set())))
     return sum(map(sys.getsizeof, _reachable(root, seen)))
 
