@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext, suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -42,6 +42,10 @@ _DOCUMENT = "application/json"
 
 OWN_KEY_REFUSED = Fault(UPSTREAM_ERROR, sentence(ErrorClass.AUTHENTICATION))
 """What a client is told where upstream's own words are likely to quote our key."""
+
+_READ: Final = 65_536
+"""Bytes that are read at most at a time. The system hands over half a mebibyte, of which several
+copies would wait until a client takes what became of them."""
 
 
 class Tap(Protocol):
@@ -263,7 +267,7 @@ class Relay:
     async def _pump(self, downstream: Downstream, begun: bytes) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
         exchange, watchdog, stream = self._exchange, self._watchdog, downstream.stream
-        readany, now = self._answer.content.readany, asyncio.get_running_loop().time
+        read, now = self._answer.content.read, asyncio.get_running_loop().time
         write = downstream.reply.write
         came = left = held = 0.0
         try:
@@ -273,7 +277,7 @@ class Relay:
                     while not stream.done:
                         # As in _read and Downstream.write, less three coroutines for each event.
                         watchdog.listen()
-                        chunk = await readany()
+                        chunk = await read(_READ)
                         watchdog.pause()
                         if not chunk:
                             break
@@ -307,7 +311,7 @@ class Relay:
 
     async def _read(self) -> bytes:
         self._watchdog.listen()
-        chunk = await self._answer.content.readany()
+        chunk = await self._answer.content.read(_READ)
         self._watchdog.pause()
         return chunk
 
