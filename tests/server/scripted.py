@@ -323,8 +323,8 @@ class Upstream:
         """Its host and port."""
         return self._origin.removeprefix("http://")
 
-    def reply(self, raw: bytes) -> None:
-        """Answer every request with these bytes, and close."""
+    def reply(self, raw: bytes | None) -> None:
+        """Answer every request with these bytes, and close; None: :meth:`accept` each again."""
         self._canned = raw
 
     async def accept(self) -> Call:
