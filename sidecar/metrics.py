@@ -96,7 +96,7 @@ class Metrics:
         )
         self.tasks = Gauge(
             "sidecar_tasks",
-            "Tasks of the event loop. A number that grows while streams in flight do not is a leak.",
+            "Tasks of the event loop. A number that grows while streams do not is a leak.",
             registry=self.registry,
         )
         self._times = {

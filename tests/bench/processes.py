@@ -58,7 +58,8 @@ def started(name: str, command: Command, upstream: str) -> Iterator[Proxy]:
 
 
 def await_listener(name: str, process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until ``process`` listens on ``port`` of loopback. Raises RuntimeError if it does not."""
+    """Wait until ``process`` listens on ``port`` of loopback. Raises RuntimeError if it never
+    does."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:

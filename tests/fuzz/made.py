@@ -22,7 +22,20 @@ SECRET = "Zq7Xk9Wv3J"
 SECRETS = tuple(SECRET[i : i + 3] for i in range(len(SECRET) - 2))
 """What none may see of it."""
 
-_FILLERS = (" kl mno. ", ",;!?\n", "\n\n", " - ", "(ß)", "漢", "🤔", "\u2028", "\x85", "\\", "/", "$x$")
+_FILLERS = (
+    " kl mno. ",
+    ",;!?\n",
+    "\n\n",
+    " - ",
+    "(ß)",
+    "漢",
+    "🤔",
+    "\u2028",
+    "\x85",
+    "\\",
+    "/",
+    "$x$",
+)
 _NEARLY = ("<", "</", "<th", "a < b", "<|", "[", "<t x", "<thinks", "&lt;think&gt;", "{", "<tool_")
 """What begins as a marker does, and is none."""
 
@@ -59,13 +72,21 @@ def _hidden(chance: Random) -> str:
         return opener + (call if "[" in opener else f"[{call}]") + closer
     if region.body is not Body.TEXT or region.channel is Channel.TOOL_CALL:
         return opener + json.dumps({"name": "find", "arguments": {"q": SECRET}}) + closer
-    return opener + chance.choice(["", "\n", "So: "]) + SECRET + chance.choice(["", "`x` <b>"]) + closer
+    return (
+        opener
+        + chance.choice(["", "\n", "So: "])
+        + SECRET
+        + chance.choice(["", "`x` <b>"])
+        + closer
+    )
 
 
 @st.composite
 def answers(draw: st.DrawFn, suite: Suite) -> Made:
     """An answer with one text, in deltas that are cut anywhere."""
-    parts = st.sampled_from(["word", "word", "filler", "nearly", "hidden", *suite.adapter.structured])
+    parts = st.sampled_from(
+        ["word", "word", "filler", "nearly", "hidden", *suite.adapter.structured]
+    )
     chance = Random(draw(st.integers(0, 2**32)))
     pieces: list[Piece] = []
     words: list[str] = []

@@ -13,7 +13,18 @@ MARKERS = (
     *(b"\\u003cthink\\u003e", b"`", b"```", b"[TOOL_CALLS]"),
 )
 SYNTAX = (
-    *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"data:", b"data: ", b"event: x\n", b"id: 1\n", b":\n"),
+    *(
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\r",
+        b"data:",
+        b"data: ",
+        b"event: x\n",
+        b"id: 1\n",
+        b":\n",
+    ),
     *(b"\xef\xbb\xbf", b"\0", b"\xff", b"\xc0\xbc", b"\xed\xa0\xbd", b"\xe2\x80\xa8", b"\xc2\x85"),
     *(b"{", b"}", b"[", b"]", b'"', b"\\", b",", b":", b"\\ud83e", b"\\u0000", b"NaN", b"1e999"),
     *(b"data: [DONE]\n\n", b"data: {}\n\n", b"data: []\n\n", b"data: null\n\n", b"{}\n", b"1" * 30),
@@ -34,7 +45,9 @@ _LENGTH = st.integers(0, 60)
 def _flip(place: float, bit: int) -> Mutation:
     def mutate(data: bytes) -> bytes:
         at = _at(data, place)
-        return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :] if at < len(data) else data
+        return (
+            data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :] if at < len(data) else data
+        )
 
     return mutate
 
@@ -77,12 +90,16 @@ def bytewise(corpus: Sequence[bytes]) -> st.SearchStrategy[bytes]:
         st.integers(1, 600),
     )
     crossed = st.builds(
-        lambda place, other, start: lambda data: data[: _at(data, place)] + other[_at(other, start) :],
+        lambda place, other, start: (
+            lambda data: data[: _at(data, place)] + other[_at(other, start) :]
+        ),
         _PLACE,
         others,
         _PLACE,
     )
-    line_ends = st.sampled_from([(b"\n", b"\r\n"), (b"\n", b"\r"), (b"\n\n", b"\n"), (b"data: ", b"data:")])
+    line_ends = st.sampled_from(
+        [(b"\n", b"\r\n"), (b"\n", b"\r"), (b"\n\n", b"\n"), (b"data: ", b"data:")]
+    )
     mutation: st.SearchStrategy[Mutation] = st.one_of(
         st.builds(_flip, _PLACE, st.integers(0, 7)),
         st.builds(_remove, _PLACE, _LENGTH),
@@ -106,7 +123,25 @@ def _applied(data: bytes, mutations: Sequence[Mutation]) -> bytes:
 
 ODD: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(
-        [None, True, False, 0, -1, 1, 2, 2**31, 2**63, 2**64, 10**30, 1.5, -0.0, 1e308, "", " ", "0"]
+        [
+            None,
+            True,
+            False,
+            0,
+            -1,
+            1,
+            2,
+            2**31,
+            2**63,
+            2**64,
+            10**30,
+            1.5,
+            -0.0,
+            1e308,
+            "",
+            " ",
+            "0",
+        ]
     ),
     st.sampled_from(["\ud83e", "\udd14", "\0", "<think>", "</think>", "x" * 300, "[DONE]", "stop"]),
     st.sampled_from([[], {}, [[]], [{}], [None], {"": None}, [0] * 40, {"text": "x"}]),
@@ -122,15 +157,21 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     if isinstance(value, dict) and value and draw(st.integers(0, 3)):
         key = draw(st.sampled_from(sorted(value)))
         rest = {k: v for k, v in value.items() if k != key}
-        what = draw(st.sampled_from(["deeper", "deeper", "replace", "remove", "rename", "wrap", "last"]))
+        what = draw(
+            st.sampled_from(["deeper", "deeper", "replace", "remove", "rename", "wrap", "last"])
+        )
         if what == "deeper":
             return {k: draw(damaged(v)) if k == key else v for k, v in value.items()}
         if what == "replace":
             return {k: draw(ODD) if k == key else v for k, v in value.items()}
         if what == "rename":
-            return rest | {draw(st.sampled_from(["zz", "", key.upper(), f" {key}", f"{key}_"])): value[key]}
+            return rest | {
+                draw(st.sampled_from(["zz", "", key.upper(), f" {key}", f"{key}_"])): value[key]
+            }
         if what == "wrap":
-            return rest | {key: draw(st.sampled_from([[value[key]], {"text": value[key]}, [[value[key]]]]))}
+            return rest | {
+                key: draw(st.sampled_from([[value[key]], {"text": value[key]}, [[value[key]]]]))
+            }
         return rest | {key: value[key]} if what == "last" else rest
     if isinstance(value, list) and value and draw(st.integers(0, 3)):
         at = draw(st.integers(0, len(value) - 1))

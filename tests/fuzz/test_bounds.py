@@ -40,7 +40,9 @@ def test_what_is_remembered_does_not_grow_with_the_answer(name: str, data: st.Da
     kind, record = events[at]
     places = sorted({key for key in _keys(record) if key not in _NAMES})
     key = data.draw(st.sampled_from(places)) if places else ""
-    said = data.draw(st.sampled_from(["", "\n", "<think>", "<tool_call>{", "`"])) + "y " * (_LONG // 2)
+    said = data.draw(st.sampled_from(["", "\n", "<think>", "<tool_call>{", "`"])) + "y " * (
+        _LONG // 2
+    )
     grows = data.draw(st.booleans())
     policy = data.draw(st.sampled_from(POLICIES))
     stream = StreamFilter(suite.answer(policy), limit=LIMIT)

@@ -36,7 +36,13 @@ def test_a_stream_that_was_damaged_anywhere_ends_well(name: str, data: st.DataOb
     """Bytes are lost, doubled, flipped or another stream's; whatever the rule wishes, a client can
     read what leaves to an end, it does not depend on the cuts, and nothing raises."""
     raw = data.draw(bytewise(corpus.streams(name)))
-    check(SUITES[name], data.draw(st.sampled_from(POLICIES)), raw, data.draw(PLACES), limit=data.draw(LIMITS))
+    check(
+        SUITES[name],
+        data.draw(st.sampled_from(POLICIES)),
+        raw,
+        data.draw(PLACES),
+        limit=data.draw(LIMITS),
+    )
 
 
 @per_format
@@ -102,7 +108,9 @@ def damaged_events(draw: st.DrawFn, name: str) -> list[Event]:
 _DAMAGES = ("damage", "damage", "damage", "move", "double", "insert", "remove")
 
 _SHOWN_KEYS = {"content", "text", "refusal", "delta", "response", "message", "error", "detail"}
-_SHOWN_TYPES = re.compile(r"(response\.)?(output_text|text|refusal|message|error)(_delta|\.delta|\.done)?")
+_SHOWN_TYPES = re.compile(
+    r"(response\.)?(output_text|text|refusal|message|error)(_delta|\.delta|\.done)?"
+)
 
 
 def shown(value: Any) -> Iterator[str]:

@@ -17,7 +17,9 @@ from tests.fuzz.mutations import ODD, bytewise, dumped
 _TEXTS = tuple(text for name in NAMES for text in corpus.documents(name)[:60])
 _VALUES = st.recursive(
     ODD,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 

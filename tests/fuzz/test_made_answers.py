@@ -44,7 +44,9 @@ def leaks(out: bytes, values: object) -> bool:
 @per_format
 @examples(40)
 @given(st.data())
-def test_what_is_visible_arrives_and_what_is_hidden_does_not(name: str, data: st.DataObject) -> None:
+def test_what_is_visible_arrives_and_what_is_hidden_does_not(
+    name: str, data: st.DataObject
+) -> None:
     """However the answer is written and cut, and however much noise is around it."""
     suite = SUITES[name]
     made: Made = data.draw(answers(suite))
@@ -85,7 +87,11 @@ def test_a_document_says_no_more(name: str, data: st.DataObject) -> None:
     """The same as a document: the same text, and nothing hidden."""
     suite = SUITES[name]
     made: Made = data.draw(answers(suite))
-    pieces = [piece for piece in made.pieces if piece.kind in suite.adapter.whole | {Kind.TEXT, Kind.FINISH}]
+    pieces = [
+        piece
+        for piece in made.pieces
+        if piece.kind in suite.adapter.whole | {Kind.TEXT, Kind.FINISH}
+    ]
     out = filter_document(suite.body(pieces), suite.answer(DROP))
     assert not leaks(out, json.loads(out))
     text = suite.read_document(out).texts.get(0, "")

@@ -101,7 +101,9 @@ def test_a_request_of_any_values_has_a_rule(name: str, data: st.DataObject) -> N
 def test_a_body_is_understood_in_one_way_or_refused(name: str, data: st.DataObject) -> None:
     """Whatever its bytes are: what is understood is a JSON object to the server behind, too, which
     has the same model in it."""
-    body = data.draw(bytewise([json.dumps(_REQUEST).encode()]) | ODD.map(lambda v: dumped(v, 0).encode()))
+    body = data.draw(
+        bytewise([json.dumps(_REQUEST).encode()]) | ODD.map(lambda v: dumped(v, 0).encode())
+    )
     try:
         said = understood(name, body)
     except Refusal as refusal:

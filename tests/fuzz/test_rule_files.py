@@ -34,7 +34,19 @@ KEY = "qz-secret-key"
 CONFIG = (config_dir() / "sidecar.yaml").read_bytes()
 FORMATS = tuple(path.read_bytes() for path in sorted(shipped_folder().glob("*.yaml")))
 _YAML = (
-    *("&a ", "*a", "!!python/object/apply:os.system ", "<<: ", "- ", ": ", "? ", "[", "{", "|\n", ">"),
+    *(
+        "&a ",
+        "*a",
+        "!!python/object/apply:os.system ",
+        "<<: ",
+        "- ",
+        ": ",
+        "? ",
+        "[",
+        "{",
+        "|\n",
+        ">",
+    ),
     *("\t", "---\n", "...\n", "%YAML 1.1\n", "${X}", "${X:-a: b}", "${", "$$", "9" * 5000, "1e999"),
     *(".nan", "-.inf", "0x1f", "\\U0011ffff", '"\\ud83e"', "null", "''", "[" * 100, "- " * 100),
     *("a: " * 70, "\u2028", "🤔", "\ufeff", "# ", "'", '"', "&x [*x, *x]", "!!binary ", "1" * 18),
@@ -141,7 +153,9 @@ def test_a_configuration_is_right_or_its_mistakes_are_told(folder: Path, data: b
 
 @examples(60)
 @given(
-    st.sampled_from([KEY, f"{KEY}\n", [KEY], {KEY: 1}, {"a": KEY}, f"ü{KEY}", "${K}", f"${{{KEY}}}"])
+    st.sampled_from(
+        [KEY, f"{KEY}\n", [KEY], {KEY: 1}, {"a": KEY}, f"ü{KEY}", "${K}", f"${{{KEY}}}"]
+    )
     | st.text().map(lambda text: text + KEY),
     st.sampled_from(["", "\t", ": ", "[", "!x ", "&x ", "*x ", "- ", "'"]),
 )

@@ -21,7 +21,19 @@ SHOWN = "zshown"
 _THOUGHTS = ("<think>", "</think>"), ("[THINK]", "[/THINK]")
 _CALL = f'{{"name": "find", "arguments": {{"q": "{HIDDEN}"}}}}'
 _CALLS = ("<tool_call>", _CALL + "</tool_call>"), ("[TOOL_CALLS]", f"[{_CALL}]")
-_WORDS = ("heat", "pump", "a < b", "10 °C", "*outside*", "<b>", "漢字", "🌡️", "x_1 & y", "[1]", "€ 5")
+_WORDS = (
+    "heat",
+    "pump",
+    "a < b",
+    "10 °C",
+    "*outside*",
+    "<b>",
+    "漢字",
+    "🌡️",
+    "x_1 & y",
+    "[1]",
+    "€ 5",
+)
 
 
 class Answer(NamedTuple):

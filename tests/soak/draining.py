@@ -22,7 +22,9 @@ _EACH = 24
 """Streams that can end in time, and as many that cannot."""
 
 
-async def check_end(sidecar: Sidecar, upstream: Upstream, chance: Random, first: int) -> Counter[str]:
+async def check_end(
+    sidecar: Sidecar, upstream: Upstream, chance: Random, first: int
+) -> Counter[str]:
     """Ask for the end, with streams under way that have numbers from ``first`` on. How they ended.
     Raises AssertionError or TimeoutError if the end is not as it should be."""
     upstream.released.clear()

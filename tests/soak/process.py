@@ -77,7 +77,9 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 class Sidecar:
     """A sidecar that runs. ``out`` and ``err`` are the files of what it says."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, admin: int, folder: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, admin: int, folder: Path
+    ) -> None:
         self.port = port
         self._process = process
         self._admin = admin

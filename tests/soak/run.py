@@ -182,9 +182,7 @@ def _check_growth(warm: Level, end: Level) -> None:
     assert growth <= _GROWTH, f"memory has grown by {growth:.1%} since the warm-up"
 
 
-def _print_figures(
-    soak: Soak, metrics: Metrics, start: Level, warm: Level, end: Level
-) -> None:
+def _print_figures(soak: Soak, metrics: Metrics, start: Level, warm: Level, end: Level) -> None:
     tally = soak.tally
     megabytes = tally.received / 1e6
     print(f"{tally.kinds.total()} requests, {tally.events} events, {megabytes:.1f} MB received")

@@ -296,9 +296,7 @@ def _recording(kind: str, chance: Random, number: int) -> Scenario:
     recording = chance.choice(_recordings())
     tools = {"tools": [_tool(name) for name in recording.declares]} if recording.declares else {}
     body = {"model": "soak", "stream": True} | _CHAT | tools
-    ask = _post(
-        CHAT.wire_format.path, number, json.dumps(body).encode(), "X-Sidecar-Status: off"
-    )
+    ask = _post(CHAT.wire_format.path, number, json.dumps(body).encode(), "X-Sidecar-Status: off")
     outcome = _INCOMPLETE if recording.ends == "error" else _COMPLETED
     script = streamed(chance, CHAT, recording.sent)
     return Scenario(kind, ask, script, _these(recording.golden, outcome))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterator
 from asyncio import FIRST_COMPLETED
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
