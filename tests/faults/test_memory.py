@@ -41,6 +41,9 @@ MIB: Final = 2**20
 FILE: Final = int(os.environ.get("SIDECAR_UPLOAD_MIB", "256")) * MIB
 BLOCK: Final = bytes(range(256)) * 4096
 """A mebibyte that is not all the same."""
+LIMIT: Final = 30.0
+"""Seconds for a process to start and a test to run, and as many as a slow machine needs for a file
+besides."""
 
 QUIETLY = AT_ONCE + "access_log: 'off'\nstatus: {first_after: 'off'}\n"
 
@@ -65,7 +68,7 @@ def forget_highest(pid: int) -> int:
 @asynccontextmanager
 async def keeping(most: int, folder: Path) -> AsyncIterator[Command]:
     """A sidecar whose memory must not grow by more than ``most`` bytes, not even for a moment."""
-    async with running(folder, QUIETLY) as command:
+    async with running(folder, QUIETLY, seconds=LIMIT + FILE / MIB / 8) as command:
         rig, pid = command.rig, command.process.pid
         # Whatever is imported, compiled or allocated with the first answers is there.
         for _ in range(3):

@@ -46,11 +46,13 @@ async def running(
     *,
     listen: str = "127.0.0.1:0",
     program: Sequence[str] = (),
+    seconds: float = 2 * LIMIT,
 ) -> AsyncIterator[Command]:
     """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself. ``program``: what is run instead of the command."""
+    the end, if it has not ended by itself. ``program``: what is run instead of the command;
+    ``seconds``: for how long at most."""
     upstream = Upstream("127.0.0.1")
-    async with asyncio.timeout(2 * LIMIT), upstream.listening("/v1") as base_url:
+    async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
         config = folder / "sidecar.yaml"
         config.write_text(
             f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
