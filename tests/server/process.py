@@ -46,12 +46,16 @@ class Command:
 
 @asynccontextmanager
 async def running(
-    folder: Path, settings: str = AT_ONCE, *, listen: str = "127.0.0.1:0"
+    folder: Path,
+    settings: str = AT_ONCE,
+    *,
+    listen: str = "127.0.0.1:0",
+    seconds: float = 2 * LIMIT,
 ) -> AsyncIterator[Command]:
-    """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself."""
+    """A sidecar with a configuration of these ``settings``, and an upstream of its own, for so many
+    ``seconds``; killed in the end, if it has not ended by itself."""
     upstream = Upstream("127.0.0.1")
-    async with asyncio.timeout(2 * LIMIT), upstream.listening("/v1") as base_url:
+    async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
         config = folder / "sidecar.yaml"
         config.write_text(
             f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
