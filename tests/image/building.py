@@ -1,7 +1,7 @@
 """Builds the image of the ``Dockerfile`` as it stands, on a machine without a container engine.
 
-The base that it asks for is made here, from Debian's packages and the CPython that runs the tests, and
-its wheels are fetched beforehand, so that the build itself asks nobody.
+The base that it asks for is made here, from Debian's packages and the CPython that runs the tests,
+and its wheels are fetched beforehand, so that the build itself asks nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,15 @@ _RELEASE: Final = "bookworm"
 _MIRROR: Final = "http://deb.debian.org/debian"
 _LIBRARIES: Final = ("ca-certificates", "libexpat1", "libffi8", "libsqlite3-0", "libssl3")
 """What CPython needs that is not in every Debian system."""
-_LEFT_OUT: Final = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "config-*")
+_LEFT_OUT: Final = (
+    "site-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "config-*",
+)
 """Of the standard library: what slim images do not have, or what belongs to this machine alone."""
 _PATIENCE: Final = 300.0
 """Seconds for one step; the longest one fetches packages."""
@@ -132,8 +141,16 @@ def _make_base(root: Path) -> None:
     shutil.copy(here / "bin" / version, there / "bin")
     for name in ("python", "python3"):
         (there / "bin" / name).symlink_to(version)
+    for part in _site_packages().glob("pip*"):
+        if part.name == "pip" or part.name.startswith("pip-"):
+            unwanted = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(part, library / "site-packages" / part.name, ignore=unwanted)
     run("chroot", root, "ldconfig")
-    run("chroot", root, "/usr/local/bin/python", "-m", "ensurepip")
+
+
+def _site_packages() -> Path:
+    """Where the pip is that installed us."""
+    return Path(str(distribution("pip").locate_file("")))
 
 
 def _options(folder: Path) -> Sequence[str]:

@@ -17,9 +17,18 @@ from sidecar import __version__
 from sidecar.server.app import Addresses
 from tests.locks import IMAGE
 from tests.server.process import ADMIN, DATA, Command, address_said
-from tests.server.scripted import DONE, FINISH, ROLE, Rig, Upstream, chat, request, streamed
+from tests.server.scripted import (
+    DONE,
+    FINISH,
+    ROLE,
+    Rig,
+    Upstream,
+    chat,
+    request,
+    streamed,
+    visible,
+)
 from tests.server.scripted import text as said_text
-from tests.server.scripted import visible
 
 from .building import DOCKERFILE, Image, built, fetch, missing
 
@@ -88,7 +97,9 @@ def _has_what_it_needs_and_no_more(image: Image) -> None:
     assert {"sidecar", "aiohttp", "uvloop", "opentelemetry"} <= names
     assert not names & {"pip", "setuptools", "wheel", "hatchling", "tests"}
     sources = {path for path in ours.rglob("*.py") if "tests" not in path.parts}
-    compiled = {path.parent.parent / f"{path.name.split('.')[0]}.py" for path in ours.rglob("*.pyc")}
+    compiled = {
+        path.parent.parent / f"{path.name.split('.')[0]}.py" for path in ours.rglob("*.pyc")
+    }
     assert sources <= compiled
     assert list(theirs.parent.glob("asyncio/__pycache__/*.pyc"))
     for top in ("opt/sidecar", "etc/sidecar"):
@@ -112,8 +123,7 @@ async def _serves_and_ends(image: Image) -> None:
         assert visible((await sidecar.rig.ask(chat())).body) == "whole"
         async with await sidecar.rig.client(sidecar.rig.running.admin) as client:
             assert (await client.ask(request("GET", "/readyz"))).status == 200
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        facts = _facts(pid)
         assert facts["Uid"].split() == facts["Gid"].split() == [str(USER)] * 4
         assert facts["NSpid"].split()[-1] == "1"
         assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == 0
@@ -124,6 +134,12 @@ async def _serves_and_ends(image: Image) -> None:
         code, _, err = await sidecar.ended()
         assert code == 0, err
         assert not await _healthy(image, sidecar)
+
+
+def _facts(pid: int) -> dict[str, str]:
+    """What the kernel says of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 @asynccontextmanager
@@ -137,7 +153,9 @@ async def _container(image: Image, upstream: Upstream) -> AsyncIterator[tuple[Co
     }
     try:
         process = await asyncio.create_subprocess_exec(
-            *_boxed(image, {"UPSTREAM_BASE_URL": upstream.base_url} | listening, f"--info-fd={told}"),
+            *_boxed(
+                image, {"UPSTREAM_BASE_URL": upstream.base_url} | listening, f"--info-fd={told}"
+            ),
             *image.config["Entrypoint"],
             *image.config["Cmd"],
             stdout=asyncio.subprocess.PIPE,

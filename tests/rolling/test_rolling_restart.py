@@ -33,7 +33,7 @@ from .balancer import NGINX, Balancer, balancing
 STREAMS: Final = 100
 TOKENS: Final = 20
 SECONDS: Final = float(os.environ.get("SIDECAR_STREAM_SECONDS", "20"))
-"""How long each of the streams takes."""
+"""How long each of the streams takes at least; it ends when both sidecars are leaving."""
 PATIENCE: Final = 120.0 + SECONDS
 DRAIN: Final = "drain: {delay: 5s, timeout: 100s}\n"
 
@@ -47,21 +47,21 @@ async def test_a_rolling_restart_cuts_no_stream_and_refuses_no_request(tmp_path:
     folders = [tmp_path / name for name in ("one", "two", "next", "nginx")]
     for folder in folders:
         folder.mkdir()
-    async with _sidecar(folders[0]) as one, _sidecar(folders[1]) as two:
+    end = asyncio.Event()
+    async with _sidecar(folders[0], end) as one, _sidecar(folders[1], end) as two:
         with balancing(folders[3], one.rig.running.data, two.rig.running.data) as balancer:
             begun: asyncio.Queue[None] = asyncio.Queue()
             async with asyncio.TaskGroup() as group:
-                streams = [
-                    group.create_task(_ask(balancer, TOKENS, begun)) for _ in range(STREAMS)
-                ]
+                streams = [group.create_task(_ask(balancer, TOKENS, begun)) for _ in range(STREAMS)]
                 for _ in range(STREAMS):
                     await begun.get()
                 async with _visitors(balancer) as visits:
                     await _leaves(one, balancer, two)
-                    async with _sidecar(folders[2]) as following:
+                    async with _sidecar(folders[2], end) as following:
                         assert await ready(following.rig) == 200
                         balancer.send_to(two.rig.running.data, following.rig.running.data)
                         await _leaves(two, balancer, following)
+                        end.set()
                         for stream in streams:
                             await stream
                         for ended in (one, two):
@@ -86,7 +86,7 @@ async def _leaves(leaving: Command, balancer: Balancer, staying: Command) -> Non
     assert visible(answer.body) == _words(1)
     balancer.send_to(staying.rig.running.data)
     while not await is_refused(leaving.rig):
-        await asyncio.sleep(0.1)
+        pass
     assert leaving.process.returncode is None
     await _serves_alone(staying, balancer)
 
@@ -142,25 +142,28 @@ def _words(tokens: int) -> str:
 
 
 @asynccontextmanager
-async def _sidecar(folder: Path) -> AsyncIterator[Command]:
-    """One with an upstream that takes :data:`SECONDS` for a long answer."""
+async def _sidecar(folder: Path, end: asyncio.Event) -> AsyncIterator[Command]:
+    """One with an upstream that takes :data:`SECONDS` for a long answer, and does not end it before
+    ``end``."""
     async with running(folder, DRAIN, seconds=PATIENCE) as sidecar, asyncio.TaskGroup() as group:
 
         async def accept() -> None:
             while True:
-                group.create_task(_answer(await sidecar.rig.upstream.accept()))
+                group.create_task(_answer(await sidecar.rig.upstream.accept(), end))
 
         accepting = group.create_task(accept())
         yield sidecar
         accepting.cancel()
 
 
-async def _answer(call: Call) -> None:
+async def _answer(call: Call, end: asyncio.Event) -> None:
     tokens = json.loads(await call.request_body())["max_tokens"]
     await call.send(stream_head(), framed(ROLE))
     for number in range(tokens):
         if number:
             await asyncio.sleep(SECONDS / TOKENS)
         await call.send(framed(text("word ")))
+    if tokens > 1:
+        await end.wait()
     await call.send(framed(FINISH), framed(DONE), LAST)
     call.finish()
