@@ -67,8 +67,8 @@ def run(*command: str | Path) -> str:
 
 def fetch(lock: Path, folder: Path, *options: str) -> None:
     """Fetch the wheels of a lock, for this machine if no ``options`` say otherwise."""
-    wanted = ["--no-deps", "--require-hashes", "--only-binary=:all:", "-r", lock, "-d", folder]
-    run(sys.executable, "-m", "pip", "download", "--quiet", *options, *wanted)
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+    run(*pip, "--require-hashes", "--only-binary=:all:", "-r", lock, "-d", folder, *options)
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,10 @@ def _says_how_it_runs(image: Image) -> None:
 def _has_what_it_needs_and_no_more(image: Image) -> None:
     """Nothing that installs, no tests, and all bytecode; nobody's secret and nobody else's file."""
     [ours] = image.root.glob("opt/sidecar/lib/python3.*/site-packages")
-    [theirs] = image.root.glob("usr/local/lib/python3.*/site-packages")
-    names = {path.name.split("-")[0] for folder in (ours, theirs) for path in folder.iterdir()}
+    [library] = image.root.glob("usr/local/lib/python3.*")
+    names = {
+        path.name.split("-")[0] for path in [*ours.iterdir(), *library.glob("site-packages/*")]
+    }
     assert {"sidecar", "aiohttp", "uvloop", "opentelemetry"} <= names
     assert not names & {"pip", "setuptools", "wheel", "hatchling", "tests"}
     sources = {path for path in ours.rglob("*.py") if "tests" not in path.parts}
@@ -101,7 +103,7 @@ def _has_what_it_needs_and_no_more(image: Image) -> None:
         path.parent.parent / f"{path.name.split('.')[0]}.py" for path in ours.rglob("*.pyc")
     }
     assert sources <= compiled
-    assert list(theirs.parent.glob("asyncio/__pycache__/*.pyc"))
+    assert list(library.glob("asyncio/__pycache__/*.pyc"))
     for top in ("opt/sidecar", "etc/sidecar"):
         for path in [image.root / top, *(image.root / top).rglob("*")]:
             if not path.is_symlink():
@@ -154,7 +156,7 @@ async def _container(image: Image, upstream: Upstream) -> AsyncIterator[tuple[Co
     try:
         process = await asyncio.create_subprocess_exec(
             *_boxed(
-                image, {"UPSTREAM_BASE_URL": upstream.base_url} | listening, f"--info-fd={told}"
+                image, {"UPSTREAM_BASE_URL": upstream.base_url} | listening, "--info-fd", str(told)
             ),
             *image.config["Entrypoint"],
             *image.config["Cmd"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.rules.configvalues import Address
-from tests.server.scripted import Peer
+from tests.server.scripted import Peer, request
 
 _PATH: Final = f"{os.environ['PATH']}:/usr/sbin"
 NGINX: Final = shutil.which("nginx", path=_PATH)
@@ -34,6 +34,7 @@ http {{
   }}
   server {{
     listen unix:{folder}/socket;
+    location = /generation {{ return 200 "{generation}"; }}
     location / {{
       proxy_pass http://sidecars;
       proxy_http_version 1.1;
@@ -54,6 +55,7 @@ class Balancer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._generation = 0
 
     async def client(self) -> Peer:
         """A new connection."""
@@ -62,7 +64,10 @@ class Balancer:
     def write(self, servers: Sequence[Address]) -> None:
         """Where requests go from the next reload on."""
         lines = [f"server {server} max_fails=1 fail_timeout=5s;" for server in servers]
-        text = _CONFIG.format(folder=self._folder, servers="\n    ".join(lines))
+        self._generation += 1
+        text = _CONFIG.format(
+            folder=self._folder, servers="\n    ".join(lines), generation=self._generation
+        )
         (self._folder / "nginx.conf").write_text(text, encoding="utf-8")
 
     def command(self, *options: str) -> None:
@@ -71,10 +76,14 @@ class Balancer:
         log = ("-e", str(self._folder / "error.log"))
         subprocess.run([NGINX, *log, "-c", self._folder / "nginx.conf", *options], check=True)
 
-    def send_to(self, *servers: Address) -> None:
-        """New requests go to these soon; what is under way stays where it is."""
+    async def send_to(self, *servers: Address) -> None:
+        """New requests go to these; what is under way stays where it is."""
         self.write(servers)
         self.command("-s", "reload")
+        served = b""
+        while served != str(self._generation).encode():
+            async with await self.client() as client:
+                served = (await client.ask(request("GET", "/generation"))).body
 
 
 @contextmanager
