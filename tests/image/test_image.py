@@ -34,7 +34,7 @@ from .building import DOCKERFILE, Image, built, fetch, missing
 
 LARGEST: Final = 150_000_000
 """Bytes of the compressed image."""
-PATIENCE: Final = 60.0
+PATIENCE: Final = 180.0
 """Seconds for the container to do what it is asked for."""
 USER: Final = 65532
 
@@ -168,7 +168,9 @@ async def _container(image: Image, upstream: Upstream) -> AsyncIterator[tuple[Co
         os.close(told)
     try:
         with os.fdopen(information) as file:
-            pid = json.loads(await asyncio.to_thread(file.read))["child-pid"]
+            # Not to its end: the container has the other one too.
+            lines = iter(file.readline, "}\n")
+            pid = json.loads("".join([*lines, "}"]))["child-pid"]
         out, err = process.stdout, process.stderr
         assert out is not None
         assert err is not None
