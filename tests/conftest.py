@@ -8,7 +8,10 @@ from sidecar.rules.catalogue import shipped_catalogue
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How large the catalogue is that the tests ran over."""
+    """How large the catalogue is that the tests ran over, and what tests have measured."""
     formats = shipped_catalogue().formats.values()
     examples = sum(len(format_.examples) for format_ in formats)
     terminalreporter.write_line(f"catalogue: {len(formats)} families, {examples} examples")
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")

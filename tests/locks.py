@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 IMAGE: Final = ROOT / ".ci" / "locks" / "image.txt"
+BUILD: Final = ROOT / ".ci" / "locks" / "build.txt"
 DEV: Final = ROOT / ".ci" / "locks" / "dev.txt"
 
 

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.locks import DEV, IMAGE, ROOT, pins
+from tests.locks import BUILD, DEV, IMAGE, ROOT, pins
 
 CLIENTS = ROOT / "tests" / "clients" / "python"
 DUE = "run .ci/lock"
@@ -37,8 +37,13 @@ OF_CLIENTS = (CLIENTS / "requirements.in").read_text(encoding="utf-8").splitline
 
 per_lock = pytest.mark.parametrize(
     ("lock", "direct"),
-    [(IMAGE, RUNTIME), (DEV, DEVELOPMENT), (CLIENTS / "requirements.txt", OF_CLIENTS)],
-    ids=["image", "dev", "clients"],
+    [
+        (IMAGE, RUNTIME),
+        (BUILD, PYPROJECT["build-system"]["requires"]),
+        (DEV, DEVELOPMENT),
+        (CLIENTS / "requirements.txt", OF_CLIENTS),
+    ],
+    ids=["image", "build", "dev", "clients"],
 )
 
 
@@ -81,7 +86,7 @@ def test_a_lock_names_no_host_and_no_path_of_the_machine_that_made_it(
 
 def test_what_is_tested_is_what_the_image_has() -> None:
     # So an installation of the one proves the hashes of the other.
-    image, dev = pins(IMAGE), pins(DEV)
+    image, dev = pins(IMAGE) | pins(BUILD), pins(DEV)
     assert {name: dev.get(name) for name in image} == image
 
 

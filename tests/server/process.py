@@ -19,6 +19,11 @@ AT_ONCE = "drain: {delay: 0}\n"
 """A setting: no new request is served any more when the end is asked for."""
 
 
+DATA = r"serving http://(\S+)/v1 "
+ADMIN = r"health and metrics on http://(\S+)$"
+"""How it says where it listens."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A sidecar that runs: what it is talked to by, and what it says."""
@@ -70,8 +75,8 @@ async def running(
         assert out is not None
         assert err is not None
         try:
-            data = await _address(err, r"serving http://(\S+)/v1 ")
-            admin = await _address(err, r"health and metrics on http://(\S+)$")
+            data = await address_said(err, DATA)
+            admin = await address_said(err, ADMIN)
             yield Command(Rig(upstream, Addresses(data, admin)), process, out, err)
         finally:
             if process.returncode is None:
@@ -79,7 +84,8 @@ async def running(
                 await process.communicate()
 
 
-async def _address(log: asyncio.StreamReader, pattern: str) -> Address:
+async def address_said(log: asyncio.StreamReader, pattern: str) -> Address:
+    """Wait until a sidecar says an address in this way."""
     return parse_address((await _said(log, pattern))[1])
 
 
