@@ -37,6 +37,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if hasKey $config "Error" -}}
 {{- fail (printf "config: is not YAML: %s" $config.Error) -}}
 {{- end -}}
+{{- if eq (int .Values.listen.port) (int .Values.admin.port) -}}
+{{- fail (printf "listen.port and admin.port are both %v" .Values.admin.port) -}}
+{{- end -}}
 {{- if and .Values.formats (not $config.formats) -}}
 {{- fail "formats: config does not name them: add `formats: formats` to it" -}}
 {{- end -}}
