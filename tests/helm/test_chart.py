@@ -1,4 +1,4 @@
-"""The chart as a gateway: every switch renders what Kubernetes takes, and wrong values are refused."""
+"""The chart: every switch renders what Kubernetes takes, and wrong values are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "we
 SWITCHES: dict[str, Manifest] = {
     "nothing": {},
     "sidecar": {"mode": "sidecar"},
-    "image": {"image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}]},
+    "image": {
+        "image": {"digest": "sha256:" + "0" * 64},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
     "secret": {"upstream": {"baseUrl": "https://models.example/v1", "apiKeySecret": SECRET}},
     "environment": {
         "extraEnv": [{"name": "KEY", "valueFrom": {"secretKeyRef": SECRET}}],
@@ -314,7 +317,7 @@ def notes(helm: Helm, folder: Path, values: Manifest) -> str:
     """What `helm install` would say, without a cluster to install in."""
     chart = folder / "sidecar"
     shutil.copytree(CHART, chart)
-    shown = "notes: {{ include (print .Template.BasePath \"/NOTES.txt\") . | quote }}\n"
+    shown = 'notes: {{ include (print .Template.BasePath "/NOTES.txt") . | quote }}\n'
     (chart / "templates" / "shown.yaml").write_text(shown, encoding="utf-8")
     [found] = [each["notes"] for each in helm.rendered(values, chart=chart) if "notes" in each]
     return str(found)
@@ -338,11 +341,24 @@ def test_the_notes_warn_of_rules_that_hide_nothing(helm: Helm, tmp_path: Path) -
     assert "nothing is filtered" in notes(helm, tmp_path, {"config": "rules: []\n"})
 
 
-@pytest.mark.parametrize("document", [CHART / "README.md", ROOT / "README.md"], ids=["chart", "root"])
-def test_the_values_that_a_document_shows_render(helm: Helm, document: Path) -> None:
+SET = {"UPSTREAM_BASE_URL": "http://u/v1", "MOBILE_KEY": "0123456789abcdef"}
+"""The variables that the documents' configurations name."""
+
+
+@pytest.mark.parametrize(
+    ("document", "examples"),
+    [(CHART / "README.md", 4), (ROOT / "README.md", 2)],
+    ids=["chart", "root"],
+)
+def test_the_values_that_a_document_shows_are_right(
+    helm: Helm, document: Path, examples: int, tmp_path: Path
+) -> None:
     text = document.read_text(encoding="utf-8")
-    shown = re.findall(r"```yaml\n(# values.*?)```", text, re.DOTALL)
-    assert shown
+    shown = re.findall(r"```yaml\n *(# values.*?)```", text, re.DOTALL)
+    assert len(shown) == examples
     for values in map(yaml.safe_load, shown):
         manifests = helm.rendered(values.get("sidecar", values))
         assert [mistake(manifest, VERSIONS[-1]) for manifest in manifests] == [""] * len(manifests)
+        config = tmp_path / "sidecar.yaml"
+        config.write_text(only(manifests, "ConfigMap")["data"]["sidecar.yaml"], encoding="utf-8")
+        assert check([config], SET)[1] == []

@@ -48,7 +48,9 @@ def test_the_example_puts_it_in_front_of_the_model(helm: Helm, vllm: Path) -> No
     assert model["args"][2:] == ["--host", "127.0.0.1", "--port", "8000"]
     assert {"name": "UPSTREAM_BASE_URL", "value": "http://127.0.0.1:8000/v1"} in sidecar["env"]
     # What is mounted is there.
-    assert pod["volumes"][0]["configMap"]["name"] == only(manifests, "ConfigMap")["metadata"]["name"]
+    assert (
+        pod["volumes"][0]["configMap"]["name"] == only(manifests, "ConfigMap")["metadata"]["name"]
+    )
 
 
 def test_the_model_waits_until_the_sidecar_has_gone(helm: Helm, vllm: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `helm test` runs: it is content with a clean stream, and says what is not clean in another."""
+"""What `helm test` runs: it lets a clean stream pass, and says what is not clean in another."""
 
 from __future__ import annotations
 

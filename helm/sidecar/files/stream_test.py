@@ -1,4 +1,4 @@
-"""Sends one stream through the sidecar: exit 0 if it came whole and clean, 1 with a sentence if not.
+"""Sends one stream through the sidecar: exit 0 if it is whole and clean, or else 1 and a sentence.
 
 For `helm test`: it runs in the image, with the standard library only.
 """

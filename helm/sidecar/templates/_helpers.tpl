@@ -69,9 +69,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not (kindIs "invalid" .Values.terminationGracePeriodSeconds) -}}
 {{- .Values.terminationGracePeriodSeconds | int -}}
 {{- else -}}
-{{- $drain := merge (default dict (include "sidecar.parsedConfig" . | fromJson).drain) (dict "delay" "5s" "timeout" "300s") -}}
-{{- $delay := include "sidecar.seconds" (dict "value" $drain.delay "what" "delay") | int -}}
-{{- $timeout := include "sidecar.seconds" (dict "value" $drain.timeout "what" "timeout") | int -}}
+{{- $drain := default dict (include "sidecar.parsedConfig" . | fromJson).drain -}}
+{{- $delay := include "sidecar.seconds" (dict "what" "delay" "value" (ternary $drain.delay "5s" (hasKey $drain "delay"))) -}}
+{{- $timeout := include "sidecar.seconds" (dict "what" "timeout" "value" (ternary $drain.timeout "300s" (hasKey $drain "timeout"))) -}}
 {{- add $delay $timeout 10 -}}
 {{- end -}}
 {{- end -}}
