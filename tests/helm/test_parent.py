@@ -85,7 +85,7 @@ def test_a_native_sidecar_is_refused_where_it_would_never_let_the_pod_start(
 def test_a_typo_in_the_values_of_the_dependency_is_refused(helm: Helm, vllm: Path) -> None:
     ended = helm.template({"sidecar": {"upstrem": {}}}, chart=vllm)
     assert ended.code != 0
-    assert "Additional property upstrem is not allowed" in ended.err
+    assert "upstrem" in ended.err
 
 
 @pytest.fixture(scope="module")
