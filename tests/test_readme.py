@@ -81,7 +81,9 @@ def test_every_placeholder_is_explained() -> None:
     assert {"{name}", "{number}", "{space}"} <= set(re.findall(r"`(\{\w+\})`", LANGUAGE))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", ".github/SECURITY.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CHANGELOG.md", ".github/SECURITY.md", "helm/sidecar/README.md"]
+)
 def test_every_file_that_a_document_links_to_is_there(document: str) -> None:
     path = ROOT / document
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""The chart: it renders what Kubernetes takes, and refuses what it does not."""

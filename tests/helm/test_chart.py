@@ -1,0 +1,382 @@
+"""The chart: every switch renders what Kubernetes takes, and wrong values are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar import __version__
+from sidecar.checking import check
+from tests.locks import ROOT
+from tests.test_cli import free_port, get, serving
+
+from .rendering import CHART, CUSTOM, VERSIONS, Helm, Manifest, mistake, only, pods
+
+VALUES: Manifest = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+SECRET = {"name": "model", "key": "token"}
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}
+
+SWITCHES: dict[str, Manifest] = {
+    "nothing": {},
+    "sidecar": {"mode": "sidecar"},
+    "image": {
+        "image": {"digest": "sha256:" + "0" * 64},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
+    "secret": {"upstream": {"baseUrl": "https://models.example/v1", "apiKeySecret": SECRET}},
+    "environment": {
+        "extraEnv": [{"name": "KEY", "valueFrom": {"secretKeyRef": SECRET}}],
+        "extraEnvFrom": [{"secretRef": {"name": "keys"}}],
+        "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+    },
+    "pod": {
+        "podLabels": {"team": "a"},
+        "podAnnotations": {"note": "b"},
+        "serviceAccountName": "c",
+        "priorityClassName": "d",
+        "nodeSelector": {"pool": "e"},
+        "tolerations": [{"key": "f", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "terminationGracePeriodSeconds": 60,
+    },
+    "no spread": {"topologySpread": {"enabled": False}},
+    "no budget": {"podDisruptionBudget": {"enabled": False}},
+    "budget in per cent": {"podDisruptionBudget": {"maxUnavailable": "20%"}},
+    "service": {"service": {"type": "LoadBalancer", "port": 8000, "annotations": {"a": "b"}}},
+    "ingress": {
+        "ingress": {
+            "enabled": True,
+            "className": "nginx",
+            "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"},
+            "hosts": ["llm.example.com", "*.example.org"],
+            "tls": [{"secretName": "llm", "hosts": ["llm.example.com"]}],
+        }
+    },
+    "ingress without a host": {"ingress": {"enabled": True}},
+    "route": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["l.e"]}},
+    "scaled by CPU": {"autoscaling": {"enabled": True}},
+    "scaled by streams": {"autoscaling": {"enabled": True, "cpu": None, "streamsInFlight": 500}},
+    "network": {"networkPolicy": {"enabled": True}},
+    "closed network": {
+        "networkPolicy": {
+            "enabled": True,
+            "clients": [PEER],
+            "scrapers": [PEER],
+            "egress": [{"to": [PEER], "ports": [{"port": 8000}]}],
+        }
+    },
+    "service monitor": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}},
+    "pod monitor": {"podMonitor": {"enabled": True, "selector": {"app": "a"}}},
+    "rules": {"prometheusRule": {"enabled": True}},
+    "dashboard": {"dashboard": {"enabled": True, "annotations": {"folder": "LLM"}}},
+    "test": {"test": {"model": "m", "apiKeySecret": SECRET}},
+    "formats": {"config": "formats: formats\n", "formats": {"mine": "id: mine\n"}},
+    "global": {"global": {"anything": True}},
+}
+
+KINDS = {
+    "ingress": "Ingress",
+    "route": "HTTPRoute",
+    "scaled by CPU": "HorizontalPodAutoscaler",
+    "network": "NetworkPolicy",
+    "service monitor": "ServiceMonitor",
+    "pod monitor": "PodMonitor",
+    "rules": "PrometheusRule",
+}
+"""What is rendered only with a switch."""
+
+
+def test_the_chart_lints_without_a_warning(helm: Helm) -> None:
+    said = helm.run("lint", "--strict", CHART)
+    assert said.code == 0, said.out
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_switch_renders_what_kubernetes_takes(helm: Helm, switch: str) -> None:
+    manifests = helm.rendered(SWITCHES[switch])
+    assert manifests
+    for manifest in manifests:
+        found = {version: mistake(manifest, version) for version in VERSIONS}
+        assert not any(found.values()), (manifest["kind"], found)
+
+
+@pytest.mark.parametrize("switch", KINDS)
+def test_what_a_switch_adds_is_not_there_without_it(helm: Helm, switch: str) -> None:
+    kind = KINDS[switch]
+    assert only(helm.rendered(SWITCHES[switch]), kind)["metadata"]["name"] == "r-sidecar"
+    assert kind not in {manifest["kind"] for manifest in helm.rendered()}
+
+
+def test_the_schemas_would_refuse_a_field_that_is_misspelt(helm: Helm) -> None:
+    deployment = only(helm.rendered(), "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    container["livenesProbe"] = container.pop("livenessProbe")
+    assert "livenesProbe" in mistake(deployment, VERSIONS[0])
+
+
+def test_custom_resources_say_which_group_they_are_of(helm: Helm) -> None:
+    groups = {"HTTPRoute": "gateway.networking.k8s.io/v1"}
+    for switch in KINDS:
+        for manifest in helm.rendered(SWITCHES[switch]):
+            if manifest["kind"] in CUSTOM:
+                group = groups.get(manifest["kind"], "monitoring.coreos.com/v1")
+                assert manifest["apiVersion"] == group
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replcas": 3}, "replcas"),
+        ({"upstream": {"baseURL": "http://u/v1"}}, "baseURL"),
+        ({"upstream": {"baseUrl": "u:8000"}}, "baseUrl"),
+        ({"mode": "deployment"}, "mode"),
+        ({"listen": {"port": 70000}}, "port"),
+        ({"config": {"version": 1}}, "config"),
+        ({"podDisruptionBudget": {"maxUnavailable": "a few"}}, "maxUnavailable"),
+        ({"serviceMonitor": {"interval": "often"}}, "interval"),
+        ({"config": "a: [\n"}, "config: is not YAML"),
+        ({"config": "drain: {delay: soon}\n"}, "config: drain.delay: found 'soon'"),
+        ({"config": "drain: {timeout: '${T}'}\n"}, "or set terminationGracePeriodSeconds"),
+        ({"formats": {"mine": "id: mine"}}, "add `formats: formats` to it"),
+        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: name the Gateway"),
+        ({"autoscaling": {"enabled": True, "cpu": None}}, "set cpu, streamsInFlight or both"),
+        ({"admin": {"port": 8080}}, "listen.port and admin.port are both 8080"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_value_is_refused_and_named(helm: Helm, values: Manifest, said: str) -> None:
+    ended = helm.template(values)
+    assert ended.code != 0
+    assert said in ended.err
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+
+    def compare(schema: Manifest, value: Manifest, path: str) -> None:
+        assert schema["additionalProperties"] is False, path
+        known = schema["properties"].keys() - ({"global", "enabled"} if not path else set())
+        assert value.keys() <= known, path
+        for key, inner in value.items():
+            if "properties" in schema["properties"][key]:
+                compare(schema["properties"][key], inner, f"{path}.{key}")
+
+    compare(schema, VALUES, "")
+    assert VALUES.keys() == schema["properties"].keys() - {"global", "enabled"}
+
+
+def test_the_readme_has_every_value() -> None:
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    tables = set(re.findall(r"^\| `([\w.]+)` \|", readme, re.MULTILINE))
+    whole = {"podSecurityContext", "securityContext"}
+    for key, value in VALUES.items():
+        is_section = isinstance(value, dict) and value and key not in whole
+        for leaf in [f"{key}.{inner}" for inner in value] if is_section else [key]:
+            assert leaf in tables
+
+
+def test_the_versions_are_those_of_the_program() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+CONFIG = """\
+# A comment, and what looks like a template: {{ .Values.mode }}
+upstream: {base_url: "${UPSTREAM_BASE_URL}", api_key: "${UPSTREAM_API_KEY:-}"}
+formats: formats
+status: {texts: {tools: {web_search: "Searching for “{args.query}”…"}}}
+"""
+FORMAT = """\
+id: mine
+models: [Mine]
+sources: ["its chat template"]
+groups: [all, reasoning]
+why: only this model writes it
+regions:
+  - {channel: reasoning, open: ["<|plan|>"], close: ["<|/plan|>"]}
+examples:
+  - {name: plain, text: "<|plan|>Greet.<|/plan|>Hello!", visible: "Hello!", reasoning: "Greet."}
+"""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"config": CONFIG, "formats": {"mine": FORMAT}}, {"mode": "sidecar"}],
+    ids=["nothing", "own", "sidecar"],
+)
+def test_what_is_mounted_passes_the_check(helm: Helm, values: Manifest, tmp_path: Path) -> None:
+    manifests = helm.rendered(values)
+    data = only(manifests, "ConfigMap")["data"]
+    assert data["sidecar.yaml"] == values.get("config", VALUES["config"])
+    items = [{"key": "sidecar.yaml", "path": "sidecar.yaml"}]
+    if "formats" in values:
+        items.append({"key": "formats.mine.yaml", "path": "formats/mine.yaml"})
+    for pod in pods([each for each in manifests if each["kind"] == "Deployment"]):
+        assert pod["volumes"][0]["configMap"] == {"name": "r-sidecar", "items": items}
+    for item in items:
+        path = tmp_path / item["path"]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(data[item["key"]], encoding="utf-8")
+    right, wrong = check([tmp_path / "sidecar.yaml"], {"UPSTREAM_BASE_URL": "http://u/v1"})
+    assert wrong == []
+    assert len(right) == len(items)
+
+
+def test_a_configuration_is_checked_before_it_is_served(helm: Helm) -> None:
+    values = SWITCHES["secret"] | SWITCHES["environment"]
+    [pod] = pods([only(helm.rendered(values), "Deployment")])
+    [checking], [serving] = pod["initContainers"], pod["containers"]
+    assert checking["args"] == ["check", serving["args"][2]]
+    for key in ("image", "env", "envFrom", "volumeMounts", "securityContext"):
+        assert checking[key] == serving[key]
+
+
+def test_a_change_of_the_configuration_rolls_the_pods(helm: Helm) -> None:
+    def annotations(values: Manifest) -> Any:
+        pod = only(helm.rendered(values), "Deployment")["spec"]["template"]
+        return pod["metadata"]["annotations"]
+
+    first = annotations({"config": "rules: []\n"})
+    assert first == annotations({"config": "rules: []\n", "replicas": 5})
+    assert first != annotations({"config": "models: [m]\n"})
+
+
+def test_a_secret_is_only_referred_to(helm: Helm) -> None:
+    [pod] = pods([only(helm.rendered(SWITCHES["secret"]), "Deployment")])
+    assert {"name": "UPSTREAM_API_KEY", "valueFrom": {"secretKeyRef": SECRET}} in (
+        pod["containers"][0]["env"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds"),
+    [
+        ("models: [m]\n", 315),
+        ("drain: {delay: 10s, timeout: 10m}\n", 620),
+        ("drain: {timeout: 1500ms}\n", 17),
+        ("drain: {delay: 0, timeout: 1h}\n", 3610),
+    ],
+)
+def test_the_grace_is_longer_than_the_drain(helm: Helm, config: str, seconds: int) -> None:
+    [pod] = pods([only(helm.rendered({"config": config}), "Deployment")])
+    assert pod["terminationGracePeriodSeconds"] == seconds
+
+
+def test_every_pod_keeps_the_restricted_profile(helm: Helm) -> None:
+    found = list(pods(helm.rendered()))
+    assert len(found) == 2  # the gateway, and the one of `helm test`
+    for pod in found:
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            context = container["securityContext"]
+            assert context["runAsNonRoot"] is True
+            assert context["runAsUser"] == 65532
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def test_probes_and_metrics_are_on_the_admin_port_alone(helm: Helm) -> None:
+    manifests = helm.rendered({"admin": {"port": 9191}, "serviceMonitor": {"enabled": True}})
+    [pod] = pods([only(manifests, "Deployment")])
+    container = pod["containers"][0]
+    paths = {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
+    for probe, path in paths.items():
+        assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": 9191}
+    assert container["args"][-2:] == ["--admin", "0.0.0.0:9191"]
+    ports = {m["metadata"]["name"]: m["spec"]["ports"] for m in manifests if m["kind"] == "Service"}
+    assert [port["targetPort"] for port in ports["r-sidecar"]] == [8080]
+    assert [port["targetPort"] for port in ports["r-sidecar-metrics"]] == [9191]
+
+
+def test_rules_and_dashboards_are_those_of_the_files(helm: Helm) -> None:
+    groups = [
+        group
+        for file in sorted((CHART / "rules").glob("*.yaml"))
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    ]
+    rendered = only(helm.rendered(SWITCHES["rules"]), "PrometheusRule")["spec"]["groups"]
+    assert rendered == groups
+    maps = [m for m in helm.rendered(SWITCHES["dashboard"]) if m["kind"] == "ConfigMap"]
+    [dashboard] = [m for m in maps if m["metadata"]["name"] == "r-sidecar-dashboard"]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    files = (CHART / "dashboards").glob("*.json")
+    assert (dashboard.get("data") or {}) == {f.name: f.read_text(encoding="utf-8") for f in files}
+
+
+def notes(helm: Helm, folder: Path, values: Manifest) -> str:
+    """What `helm install` would say, without a cluster to install in."""
+    chart = folder / "sidecar"
+    shutil.copytree(CHART, chart)
+    shown = 'notes: {{ include (print .Template.BasePath "/NOTES.txt") . | quote }}\n'
+    (chart / "templates" / "shown.yaml").write_text(shown, encoding="utf-8")
+    [found] = [each["notes"] for each in helm.rendered(values, chart=chart) if "notes" in each]
+    return str(found)
+
+
+def test_the_notes_say_the_base_url_and_warn_of_placeholders(helm: Helm, tmp_path: Path) -> None:
+    said = notes(helm, tmp_path, {})
+    assert "http://r-sidecar.default.svc:80/v1" in said
+    assert "upstream.baseUrl is still the placeholder" in said
+    assert "image.repository is still the placeholder" in said
+
+
+def test_the_notes_warn_of_nothing_where_all_is_set(helm: Helm, tmp_path: Path) -> None:
+    ready = {"image": {"repository": "r.example/sidecar"}} | SWITCHES["secret"]
+    said = notes(helm, tmp_path, ready | {"mode": "sidecar"})
+    assert "http://127.0.0.1:8080/v1" in said
+    assert "WARNING" not in said
+
+
+def test_the_notes_warn_of_rules_that_hide_nothing(helm: Helm, tmp_path: Path) -> None:
+    assert "nothing is filtered" in notes(helm, tmp_path, {"config": "rules: []\n"})
+
+
+SET = {"UPSTREAM_BASE_URL": "http://u/v1", "MOBILE_KEY": "0123456789abcdef"}
+"""The variables that the documents' configurations name."""
+
+
+@pytest.mark.parametrize(
+    ("document", "examples"),
+    [(CHART / "README.md", 4), (ROOT / "README.md", 2)],
+    ids=["chart", "root"],
+)
+def test_the_values_that_a_document_shows_are_right(
+    helm: Helm, document: Path, examples: int, tmp_path: Path
+) -> None:
+    text = document.read_text(encoding="utf-8")
+    shown = re.findall(r"```yaml\n *(# values.*?)```", text, re.DOTALL)
+    assert len(shown) == examples
+    for values in map(yaml.safe_load, shown):
+        manifests = helm.rendered(values.get("sidecar", values))
+        assert [mistake(manifest, VERSIONS[-1]) for manifest in manifests] == [""] * len(manifests)
+        config = tmp_path / "sidecar.yaml"
+        config.write_text(only(manifests, "ConfigMap")["data"]["sidecar.yaml"], encoding="utf-8")
+        assert check([config], SET)[1] == []
+
+
+def test_the_container_runs_as_it_is_rendered(helm: Helm, tmp_path: Path) -> None:
+    values = {"listen": {"port": free_port()}, "admin": {"port": free_port()}}
+    manifests = helm.rendered(values)
+    [container] = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    config = tmp_path / "sidecar.yaml"
+    config.write_text(only(manifests, "ConfigMap")["data"]["sidecar.yaml"], encoding="utf-8")
+    verb, *arguments = [arg.replace("/etc/sidecar", str(tmp_path)) for arg in container["args"]]
+    assert verb == "serve"
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    with serving(*arguments, **variables) as running:
+        ports = [int(address.rpartition(":")[2]) for address in (running.data, running.admin)]
+        assert ports == [port["containerPort"] for port in container["ports"]]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            assert get(f"127.0.0.1:{asked['port']}", asked["path"])[0] == 200
