@@ -176,7 +176,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     if isinstance(value, list) and value and draw(st.integers(0, 3)):
         at = draw(st.integers(0, len(value) - 1))
         what = draw(st.sampled_from(["deeper", "deeper", "replace", "remove", "repeat"]))
-        middle = {
+        middle: dict[str, Callable[[], list[Any]]] = {
             "deeper": lambda: [draw(damaged(value[at]))],
             "replace": lambda: [draw(ODD)],
             "remove": list,

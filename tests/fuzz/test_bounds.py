@@ -69,7 +69,7 @@ def _varied(value: Any, long: str, said: str, number: int) -> Any:
         return [_varied(item, long, said, number) for item in value]
     if not isinstance(value, dict):
         return value
-    changed = {}
+    changed: dict[str, Any] = {}
     for key, item in value.items():
         if key in _NUMBERS:
             changed[key] = number

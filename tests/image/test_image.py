@@ -193,7 +193,7 @@ async def _healthy(image: Image, sidecar: Command) -> bool:
 
 def _boxed(image: Image, environment: Mapping[str, str], *options: str) -> list[str]:
     """A command that runs another one in the image, as a container's first process."""
-    variables = image.environment | environment
+    variables = {**image.environment, **environment}
     shells = ("bash", "dash")
     return [
         *("bwrap", "--ro-bind", str(image.root), "/", "--proc", "/proc", "--dev", "/dev"),

@@ -1,4 +1,4 @@
-"""Whether the sidecar is the same after thousands of requests of every kind. Not collected as tests.
+"""Whether the sidecar is the same after thousands of requests of every kind. No test collects it.
 
 ::
 
@@ -11,8 +11,8 @@ Run them from the top of a checkout with the ``test`` extra installed, on Linux 
 The real command runs as a process of its own, between clients and an upstream that are one process:
 so each request has a number, and its upstream and its client know from the seed what is to happen
 (:mod:`.scenarios`): answers in every wire format, with hidden text in the text and beside it, cut
-anywhere; the recordings of the repository; upstreams that die, reset, hang, send what is no HTTP, no
-JSON, no answer or no end; clients that crawl, stop reading, or leave; requests that are refused.
+anywhere; the recordings of the repository; upstreams that die, reset, hang, send what is no HTTP,
+no JSON, no answer or no end; clients that crawl, stop reading, or leave; requests that are refused.
 Meanwhile the metrics are scraped. In the end it is asked to end while answers are under way.
 
 Checked are:

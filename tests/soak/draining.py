@@ -12,7 +12,7 @@ from tests.server.scripted import LAST, framed
 from tests.soak.answers import made
 from tests.soak.client import ask, connected
 from tests.soak.process import Sidecar, until
-from tests.soak.scenarios import SUITES, Act, Scenario, asked, broken, head_of, whole
+from tests.soak.scenarios import SUITES, Act, Scenario, Script, asked, broken, head_of, whole
 from tests.soak.upstream import Upstream
 
 SETTINGS = "drain: {delay: 2s, timeout: 5s}\n"
@@ -32,7 +32,10 @@ async def check_end(
 
     async def ended(number: int) -> str:
         each = scenarios[number - first]
-        return each.judge(await ask(sidecar.port, number, each, upstream))
+        try:
+            return each.judge(await ask(sidecar.port, number, each, upstream))
+        except AssertionError as error:
+            raise AssertionError(f"stream {number} ({each.kind}): {error}") from error
 
     async def is_refused() -> bool:
         try:
@@ -69,6 +72,7 @@ def _scenarios(chance: Random, first: int) -> Iterator[Scenario]:
         events = suite.adapter.events(answer.pieces)
         half = len(events) // 2
         ask_ = asked(suite, number, streams=True)
+        script: Script
         if number == first + 2 * _EACH:
             script = [head_of(suite), framed(suite.stream(events)), LAST]
             yield Scenario("comes late", ask_, script, whole(suite, answer))

@@ -14,7 +14,7 @@ from tests.server.scripted import LAST, Peer, framed
 from tests.soak.answers import HIDDEN, SHOWN
 from tests.soak.client import connected
 from tests.soak.process import PATIENCE, Level, Sidecar, running, until
-from tests.soak.scenarios import CHAT, Act, asked, head_of
+from tests.soak.scenarios import CHAT, Act, Script, asked, head_of
 from tests.soak.upstream import Upstream
 from tests.wire.conformance import Kind, Piece
 
@@ -132,7 +132,7 @@ _EVENTS = CHAT.adapter.events(
         Piece(Kind.FINISH, "stop"),
     ]
 )
-_SCRIPT = [
+_SCRIPT: Script = [
     head_of(CHAT),
     framed(CHAT.stream(_EVENTS[:3], mark=False)),
     Act.HOLD,

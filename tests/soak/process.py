@@ -68,7 +68,8 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait until something holds. Raises TimeoutError, with ``what`` is wrong, if it never does."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not await holds():
+            # What another process does is no event here.
+            while not await holds():  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY)
     except TimeoutError:
         raise TimeoutError(what) from None

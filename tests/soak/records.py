@@ -14,6 +14,7 @@ _EXPECTED = re.compile(
     r"\S+ \S+ (INFO .*"
     r"|WARNING an answer on route \w+ could not be read: .*"
     r'|WARNING model "soak(-early)?" closed reasoning that it never opened; .*'
+    r"|WARNING upstream gave no answer: (closed|malformed)"
     r"|WARNING draining took too long: .*)"
 )
 """A line that the log may have."""
@@ -52,10 +53,9 @@ def _check_silence(text: str, where: str) -> None:
     assert not found, f"{where} says what was said: {found}"
 
 
-def quantile(metrics: Metrics, name: str, part: float) -> float:
-    """An upper bound of a quantile of the histogram ``name``, all labels together."""
-    buckets: Counter[float] = Counter()
+def share_below(metrics: Metrics, name: str, bound: str) -> float:
+    """How much of the histogram ``name``, all labels together, is not above ``bound``."""
+    buckets: Counter[str] = Counter()
     for sample in metrics.of(f"{name}_bucket"):
-        buckets[float(sample.labels["le"])] += int(sample.value)
-    total = buckets[float("inf")]
-    return next((bound for bound in sorted(buckets) if buckets[bound] >= part * total), 0.0)
+        buckets[sample.labels["le"]] += int(sample.value)
+    return buckets[bound] / buckets["+Inf"]

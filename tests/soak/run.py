@@ -1,4 +1,5 @@
-"""The run: requests of every kind, what is left of them, and the end while answers are under way."""
+"""The run: requests of every kind, what is left of them, and the end while answers are under
+way."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from tests.server.scripted import Cut
 from tests.soak import draining
 from tests.soak.client import ask
 from tests.soak.process import Level, Metrics, Sidecar, running, until
-from tests.soak.records import check_log, check_metrics, quantile
+from tests.soak.records import check_log, check_metrics, share_below
 from tests.soak.scenarios import EVENT_LIMIT, scenario
 from tests.soak.upstream import Upstream
 
@@ -193,8 +194,9 @@ def _print_figures(soak: Soak, metrics: Metrics, start: Level, warm: Level, end:
         levels = (getattr(level, name) for level in (start, warm, soak.peak, end))
         shown = (f"{value / 2**20:.1f} MiB" if name == "memory" else value for value in levels)
         print(f"{name:12}", *(f"{value:>8}" for value in shown))
-    p50, p99 = (quantile(metrics, "sidecar_added_latency_seconds", part) for part in (0.5, 0.99))
-    print(f"added latency: half up to {p50 * 1000:g} ms, 99 % up to {p99 * 1000:g} ms")
+    added = "sidecar_added_latency_seconds"
+    shares = (f"{share_below(metrics, added, str(ms / 1000)):.1%} up to {ms} ms" for ms in (1, 10))
+    print(f"added latency: {', '.join(shares)}")
     print(f"slowest scrape: {soak.slowest_scrape * 1000:.0f} ms", flush=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,6 +156,7 @@ def streamed(chance: Random, suite: Suite, body: bytes) -> Script:
 
 _COMPLETED, _REFUSED, _UPSTREAM_ERROR = "completed", "refused", "upstream_error"
 _INCOMPLETE, _TIMEOUT = "upstream_incomplete", "upstream_timeout"
+_BLANK_LINES = re.compile(rb"\n{3,}")
 _SILENCE = b"sent nothing for too long"
 """Of the sentence that tells of an upstream that was given up."""
 
@@ -173,7 +175,9 @@ def _read(suite: Suite, received: Received) -> Read:
     assert received.head.status == 200, received
     assert not received.cut, "the answer was cut off"
     lines = received.body.replace(b"\r\n", b"\n").split(b"\n")
-    return suite.read(b"\n".join(line for line in lines if not line.startswith(b":")))
+    said = b"\n".join(line for line in lines if not line.startswith(b":"))
+    # A blank line after another one says nothing.
+    return suite.read(_BLANK_LINES.sub(b"\n\n", said))
 
 
 def whole(suite: Suite, answer: Answer) -> Judge:
@@ -388,7 +392,7 @@ _FAILURES: dict[str, tuple[Script, Judge]] = {
 def _early_failure(kind: str, chance: Random, number: int) -> Scenario:
     """Upstream's error comes when the answer has begun."""
     suite = chance.choice([suite for suite in SUITES if suite.framing is not LINES])
-    script = [0.01, response("429 Slow down", body=_SAID)]
+    script: Script = [0.01, response("429 Slow down", body=_SAID)]
     ask = asked(suite, number, streams=True, model="soak-early")
     return Scenario(kind, ask, script, broken(suite, "", _UPSTREAM_ERROR))
 
@@ -409,7 +413,7 @@ def _leaving(kind: str, chance: Random, number: int) -> Scenario:
 def _stalling(kind: str, _: Random, number: int) -> Scenario:
     """A client that reads nothing, of more than fits into all the buffers on the way."""
     (event,) = CHAT.adapter.events([Piece(Kind.TEXT, "a" * 65_536)])[1:]
-    script = [head_of(CHAT), *[framed(CHAT.one(event))] * 160, Act.WAIT]
+    script: Script = [head_of(CHAT), *[framed(CHAT.one(event))] * 160, Act.WAIT]
     return Scenario(kind, asked(CHAT, number, streams=True), script, _stalled, Pace.STALLS)
 
 

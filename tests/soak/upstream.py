@@ -91,7 +91,7 @@ class Upstream:
 
     async def _do(self, step: bytes | float | Act, peer: Peer) -> None:
         if isinstance(step, bytes):
-            await peer.send(step)
+            await _send(peer, step)
         elif isinstance(step, float):
             await asyncio.sleep(step)
         elif step is Act.RESET:
@@ -100,7 +100,7 @@ class Upstream:
             peer.abort()
         elif step is not Act.CLOSE:
             gone = asyncio.ensure_future(peer.gone())
-            waits = {gone}
+            waits: set[asyncio.Future[Any]] = {gone}
             if step in (Act.HOLD, Act.HOLD_ALIVE):
                 waits.add(asyncio.ensure_future(self.released.wait()))
             every = _SIGN_OF_LIFE if step in (Act.STAY, Act.HOLD_ALIVE) else None
@@ -110,7 +110,14 @@ class Upstream:
         """Wait for one of them, and send an empty line so often."""
         try:
             while not (await asyncio.wait(waits, timeout=every, return_when=FIRST_COMPLETED))[0]:
-                await peer.send(framed(b"\n"))
+                await _send(peer, framed(b"\n"))
         finally:
             for each in waits:
                 each.cancel()
+
+
+async def _send(peer: Peer, data: bytes) -> None:
+    """Raises ConnectionError if the sidecar has closed the connection."""
+    if peer.writer.is_closing():
+        raise ConnectionResetError
+    await peer.send(data)
