@@ -181,8 +181,8 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
             "replace": lambda: [draw(ODD)],
             "remove": list,
             "repeat": lambda: [value[at]] * draw(st.integers(2, 40)),
-        }[what]()
-        return [*value[:at], *middle, *value[at + 1 :]]
+        }
+        return [*value[:at], *middle[what](), *value[at + 1 :]]
     return draw(ODD)
 
 
