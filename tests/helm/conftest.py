@@ -18,7 +18,7 @@ def helm() -> Helm:
     binary = prepared_helm()
     if binary is None:
         refuse = pytest.fail if "SIDECAR_REQUIRE_HELM" in os.environ else pytest.skip
-        refuse("Helm is not installed, and npm, which has it for Linux on x86-64, neither")
+        refuse("there is no Helm here, and npm, which has it for Linux on x86-64, gives none")
     return Helm(binary)
 
 

