@@ -23,7 +23,7 @@ from sidecar.server.descriptors import ADMIN_CONNECTIONS, plan_descriptors
 from sidecar.server.exchange import Reporting
 from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
-from sidecar.server.listener import Handler, Listener
+from sidecar.server.listener import Handler, Listener, Malformed
 from sidecar.server.models import Models
 from sidecar.server.proxy import Proxy
 from sidecar.server.tls import ReloadingContext
@@ -115,8 +115,15 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
         reporting = Reporting(metrics, models, access_log(config.access_log), tracing)
         in_flight = InFlight(replace(config.limits, streams=descriptors.streams))
 
-        def listener(handler: Handler, connections: int) -> Listener:
-            made = Listener(handler, write_timeout=config.write_timeout, connections=connections)
+        def listener(
+            handler: Handler, connections: int, malformed: Malformed | None = None
+        ) -> Listener:
+            made = Listener(
+                handler,
+                write_timeout=config.write_timeout,
+                connections=connections,
+                malformed=malformed,
+            )
             stack.push_async_callback(made.stop)
             return made
 
@@ -126,9 +133,8 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
         )
         admin = listener(plane.serve, ADMIN_CONNECTIONS)
         admin_address = await admin.start(config.admin)
-        data = listener(
-            Proxy(config, rules, upstream, reporting, in_flight).serve, descriptors.connections
-        )
+        proxy = Proxy(config, rules, upstream, reporting, in_flight)
+        data = listener(proxy.serve, descriptors.connections, proxy.malformed)
         data_address = await data.start(config.listen, reuse_port=config.reuse_port, tls=tls)
         running = Running(config, data, in_flight, Addresses(data_address, admin_address))
         yield running

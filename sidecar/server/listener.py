@@ -21,6 +21,8 @@ from sidecar.server.tls import HANDSHAKE
 log = logging.getLogger("sidecar")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Malformed = Callable[[web.BaseRequest, web.StreamResponse, Fault], None]
+"""Is told of what is no request, or of none that is read, and of the answer that it gets."""
 
 _BACKLOG = 128
 """When file descriptors run out, CPython logs an error for each waiting connection."""
@@ -37,13 +39,22 @@ class Listener:
     """One address that is listened on.
 
     ``write_timeout``: seconds in which a client must take something of what is written to it.
-    ``connections``: how many there may be; one more is closed at once.
+    ``connections``: how many there may be; one more is closed at once. ``malformed`` is told of
+    what the ``handler`` never sees.
     """
 
-    def __init__(self, handler: Handler, *, write_timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        write_timeout: float,
+        connections: int,
+        malformed: Malformed | None = None,
+    ) -> None:
         self._server = _Server(
             handler, connections=connections, protocol={"write_timeout": write_timeout}
         )
+        self._server.malformed = malformed
         self._listening: asyncio.Server | None = None
 
     async def start(
@@ -94,6 +105,7 @@ class _Server(web.Server):
         super().__init__(self._serve, request_factory=_request, handler_cancellation=True)
         self.closing = False
         """No connection is kept for another request."""
+        self.malformed: Malformed | None = None
         self._handler = handler
         self._most = connections
         self._options = protocol
@@ -213,6 +225,8 @@ class _Protocol(RequestHandler):
             fault = Fault("bad_request", "The request is not valid HTTP.")
         reply = error_reply(status, fault)
         reply.force_close()
+        if status < 500 and self.server.malformed is not None:
+            self.server.malformed(request, reply, fault)
         return reply
 
     def log_exception(self, *args: Any, **options: Any) -> None:

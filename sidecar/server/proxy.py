@@ -15,7 +15,7 @@ from aiohttp import web
 from sidecar.core.jsontext import parse
 from sidecar.core.policy import Unknown
 from sidecar.core.status import NO_STATUSES, TEXTS, Beat, Form, Statuses
-from sidecar.core.stream import StreamFilter
+from sidecar.core.stream import Fault, StreamFilter
 from sidecar.dialects import DIALECTS
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import WebSockets
@@ -113,6 +113,13 @@ class Proxy:
             if has_stalled(request):
                 exchange.outcome = Outcome.CLIENT_TIMEOUT
             exchange.end()
+
+    def malformed(self, request: web.BaseRequest, reply: web.StreamResponse, fault: Fault) -> None:
+        """What has come is no request that is read, and ``reply`` says so."""
+        exchange = Exchange(request, self._reporting, self._cors)
+        exchange.outcome, exchange.error = Outcome.REFUSED, fault.code
+        exchange.begins(reply)
+        exchange.end()
 
     async def _serve(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         check_head(request)

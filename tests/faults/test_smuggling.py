@@ -48,15 +48,19 @@ def get(*fields: str, target: str = "/v1/models", version: str = "HTTP/1.1") -> 
     return "\r\n".join(lines).encode("latin-1")
 
 
-async def told_off(raw: bytes) -> tuple[Answer, list[str]]:
-    """The only answer to ``raw``, after which the connection is closed; and what reached
-    upstream."""
-    async with proxied() as rig, await rig.client() as client:
+async def told_off(raw: bytes, told: Told) -> Answer:
+    """The only answer to ``raw``, after which the connection is closed: an error of ours, which
+    is counted and told of, and nothing reaches upstream."""
+    async with watched() as rig, await rig.client() as client:
         rig.upstream.reply(response("200 OK", body=document({"content": "LEAK"})))
         await client.send(raw)
         answer = await client.answer()
         assert await client.gone() == b""
-        return answer, [call.request.start for call in rig.upstream.calls]
+        assert rig.upstream.calls == []
+        how = await told.one(rig, route="refused")
+    assert how == Ended("refused", answer.error["code"])
+    refused_here(answer)
+    return answer
 
 
 # --- where the body ends --------------------------------------------------------------------------
@@ -104,13 +108,10 @@ FRAMINGS = {
 
 @pytest.mark.parametrize("path", [EMBEDDINGS, CHAT])
 @pytest.mark.parametrize("name", FRAMINGS)
-async def test_a_body_whose_end_is_in_doubt(name: str, path: str) -> None:
+async def test_a_body_whose_end_is_in_doubt(name: str, path: str, told: Told) -> None:
     """RFC 9112, 6.3: 400, and a closed connection; upstream hears of nothing."""
     raw = FRAMINGS[name].replace(EMBEDDINGS.encode(), path.encode()) + BEHIND
-    answer, calls = await told_off(raw)
-    refused_here(answer)
-    assert answer.status == 400
-    assert calls == []
+    assert (await told_off(raw, told)).status == 400
 
 
 CHUNKS = {
@@ -198,15 +199,12 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-async def test_a_head_that_is_none(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_head_that_is_none(name: str, told: Told, caplog: pytest.LogCaptureFixture) -> None:
     """400 and a closed connection, and nobody gets back what may be a key: not the client, and not
     the log."""
     caplog.set_level("DEBUG")
-    answer, calls = await told_off(HEADS[name] + BEHIND)
-    assert answer.status == 400
-    refused_here(answer)
-    assert answer.error["code"] == "bad_request"
-    assert calls == []
+    answer = await told_off(HEADS[name] + BEHIND, told)
+    refused(answer, 400, "bad_request")
     assert SECRET not in caplog.text
 
 
@@ -221,12 +219,12 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-async def test_a_head_that_is_too_large(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_head_that_is_too_large(
+    name: str, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
     """431, and the same."""
     caplog.set_level("DEBUG")
-    answer, calls = await told_off(BOMBS[name])
-    refused(answer, 431, "request_too_large")
-    assert calls == []
+    refused(await told_off(BOMBS[name], told), 431, "request_too_large")
     assert SECRET not in caplog.text
 
 
