@@ -1,7 +1,7 @@
-"""Answers of a model: event streams, token by token, in events of about 300 bytes, and documents.
+"""Answers of a model: documents, and event streams, token by token, in events of about 300 bytes.
 
-Owns the texts, the shape of their chunks, and what a reader should see of them. Knows nothing of how
-they are sent or measured.
+Owns the texts, the shape of their chunks, and what a reader should see of them. Knows nothing of
+how they are sent or measured.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ _BIG = 16_384
 """Characters."""
 _ARGUMENTS = 20
 """Tokens of the arguments of a call."""
+_LAP = 50
+"""Tokens by which reasoning grows."""
 _CITATION = {"url": "https://example.org/tariffs", "title": "Tariffs"}
 
 _TOKEN = re.compile(r"\n+|[ ]?\w+|[ ]?[^\w\s]+\w*|[ ]+")
@@ -128,8 +130,17 @@ def in_band(count: int, hidden: float = 0.5) -> Answer:
     return _answer("reasoning, in band", _said([*thought, *answer]), "".join(answer))
 
 
+def hidden(characters: int) -> Answer:
+    """At least so many characters of reasoning between tags, and then a short answer."""
+    each = tokens(_THOUGHT, _LAP)
+    laps = -(-characters // len("".join(each)))
+    answer = tokens(_ANSWER, 10)
+    texts = ["<think>", *each * laps, "</think>", *answer]
+    return _answer("much reasoning, in band", _said(texts), "".join(answer))
+
+
 def agent(count: int) -> Answer:
-    """Turns of reasoning, a tool call, its result, a source and a sentence: every phase there is."""
+    """Turns of reasoning, a tool call, its result, a sentence and a source: every phase."""
     deltas: list[Delta] = []
     visible: list[str] = []
     calls_ = _call_deltas()

@@ -91,7 +91,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _delays(stream: Stream) -> Iterator[float]:
-    """From upstream to the client, of all events but the first, which waits for more than itself."""
+    """From upstream to the client, of all events but the first, which waits for the head."""
     times = zip(stream.sent[1:], stream.arrived[1:], strict=False)
     return (arrived - sent_ for sent_, arrived in times)
 

@@ -32,8 +32,8 @@ def main() -> None:
 
 
 async def serve(upstream: str, host: str, port: int, *, keep: bool) -> None:
-    """Listen, and relay every request to ``upstream``, on a connection of its own or, with ``keep``,
-    on one that is free."""
+    """Listen, and relay every request to ``upstream``, on a connection of its own; with ``keep``,
+    on one that is free, if there is one."""
     connector = aiohttp.TCPConnector(force_close=not keep, limit=0)
     async with aiohttp.ClientSession(
         connector=connector,
@@ -45,7 +45,9 @@ async def serve(upstream: str, host: str, port: int, *, keep: bool) -> None:
         async def relay(request: web.BaseRequest) -> web.StreamResponse:
             body = await request.read()
             async with session.post(f"{upstream}/chat/completions", data=body) as answer:
-                headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+                headers = {
+                    name: answer.headers[name] for name in _HEADERS if name in answer.headers
+                }
                 reply = web.StreamResponse(status=answer.status, headers=headers)
                 await reply.prepare(request)
                 while chunk := await answer.content.readany():

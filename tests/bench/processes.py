@@ -88,9 +88,7 @@ def _start(argv: list[str], core: int, said: Path) -> subprocess.Popen[bytes]:
     os.sched_setaffinity(0, {core})
     try:
         with said.open("ab") as errors:
-            return subprocess.Popen(
-                argv, cwd=_CHECKOUT, stdout=subprocess.DEVNULL, stderr=errors
-            )
+            return subprocess.Popen(argv, cwd=_CHECKOUT, stdout=subprocess.DEVNULL, stderr=errors)
     finally:
         os.sched_setaffinity(0, here)
 

@@ -31,8 +31,8 @@ class Response:
         return b"".join(self._pieces or ())
 
     def feed(self, data: bytes) -> bytes:
-        """What of the body is in ``data``, as far as its chunks are whole. Raises WrongAnswer if the
-        status is not 200."""
+        """What ``data`` adds to the body, as far as its chunks are whole. Raises WrongAnswer if the
+        status is not 200, ValueError if a chunk has no size."""
         piece = None if self._buffer or self._pieces is None else self._only_chunk(data)
         if piece is None:
             self._buffer += data

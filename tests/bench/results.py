@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from statistics import median
 from typing import NamedTuple
 
@@ -62,6 +63,15 @@ class Round(NamedTuple):
 
 Figure = Callable[[Round], float]
 
+CPU_PER_EVENT: Figure = attrgetter("cpu_per_event")
+CPU_PER_STREAM: Figure = attrgetter("cpu_per_stream")
+RATE: Figure = attrgetter("rate")
+CAPACITY: Figure = attrgetter("capacity")
+FIRST_P50: Figure = attrgetter("first_p50")
+FIRST_P99: Figure = attrgetter("first_p99")
+DELAY_P50: Figure = attrgetter("delay_p50")
+DELAY_P99: Figure = attrgetter("delay_p99")
+
 
 @dataclass
 class Result:
@@ -70,6 +80,8 @@ class Result:
     cold_start: float
     idle: int
     """Memory when it had just started."""
+    open_streams: int
+    """At a time."""
     warm: int = 0
     """After a first round that does not count."""
     rounds: list[Round] = field(default_factory=list)
@@ -83,9 +95,10 @@ class Result:
         """Of all rounds."""
         return max(round_.peak for round_ in self.rounds)
 
-    def per_stream(self, round_: Round, open_streams: int) -> float:
-        """Bytes that each of so many open streams takes."""
-        return max(0, round_.peak - self.warm) / open_streams
+    @property
+    def per_stream(self) -> float:
+        """Bytes that an open stream takes: the median of what each round added."""
+        return max(0, median(round_.peak for round_ in self.rounds) - self.warm) / self.open_streams
 
 
 @dataclass
@@ -94,7 +107,7 @@ class Results:
 
     workloads: dict[str, dict[str, Result]] = field(default_factory=dict)
     growth: dict[str, list[float]] = field(default_factory=dict)
-    """By what grows: the cost of an event where there is much of it to that where there is little."""
+    """See :mod:`tests.bench.growth`."""
     failures: list[str] = field(default_factory=list)
 
 

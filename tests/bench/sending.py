@@ -13,13 +13,9 @@ from typing import NamedTuple
 from tests.bench.answers import DONE_EVENT, Answer
 from tests.bench.workloads import Way, Workload
 
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _DOCUMENT_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
-_FLOOD_STEP = 100
-"""Events of one write: what about half a socket's buffer takes."""
 _TEAR = 0.001
 """Seconds between two segments of an event: the least that an event loop's timer knows."""
 
@@ -45,8 +41,7 @@ def pieces(workload: Workload, answer: Answer) -> tuple[Piece, ...]:
     chunks = [_chunk(event) for event in (*answer.events, DONE_EVENT)]
     chunks[0] = _HEAD + chunks[0]
     chunks[-1] += _LAST_CHUNK
-    size = _FLOOD_STEP if workload.way is Way.FLOOD else workload.step
-    return tuple(_pieces(chunks, size, 3 if workload.way is Way.TORN else 1))
+    return tuple(_pieces(chunks, workload.step, 3 if workload.way is Way.TORN else 1))
 
 
 def _pieces(chunks: list[bytes], size: int, segments: int) -> Iterator[Piece]:
@@ -101,19 +96,25 @@ class Sender:
 
 
 class Flood(Sender):
-    """All at once, as long as there is room: ``full`` says when there is none."""
+    """Each event by itself, as servers write them, and without waiting, as long as there is room:
+    ``full`` says when there is none."""
 
     def __init__(
         self, pieces: tuple[Piece, ...], write: Write, sent: Sent, full: Callable[[], bool]
     ) -> None:
         super().__init__(pieces, write, sent)
         self._full = full
+        self._stopped = False
 
     def begin(self) -> None:
-        while not self._full() and self.next():
-            pass
+        self._stopped = self._full()
+        # In one turn of the event loop uvloop would write them all together.
+        if not self._stopped and self.next():
+            asyncio.get_running_loop().call_soon(self.begin)
 
-    room = begin
+    def room(self) -> None:
+        if self._stopped:
+            self.begin()
 
 
 class Paced(Sender):

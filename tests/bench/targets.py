@@ -78,9 +78,7 @@ def _nginx(upstream: str, port: int, folder: Path, *, keep: bool = False) -> lis
     return [str(_NGINX_PATH), "-p", str(folder), "-c", str(file)]
 
 
-def _sidecar(
-    make: Callable[[str], Config], upstream: str, port: int, folder: Path
-) -> list[str]:
+def _sidecar(make: Callable[[str], Config], upstream: str, port: int, folder: Path) -> list[str]:
     """The sidecar with a file of its own."""
     file = folder / f"{port}.yaml"
     file.write_text(json.dumps({"version": 1, **make(upstream)}))  # JSON is YAML
@@ -131,6 +129,7 @@ NGINX = Target("nginx", _nginx)
 NGINX_KEPT = Target("nginx, kept", partial(_nginx, keep=True))
 
 USUAL = (NONE, NGINX, PASS_THROUGH, NO_RULE, DEFAULT, ALL)
+LEFT_OUT_OF_SHORT = (NO_RULE, ALL)
 WITH_KEPT = (*USUAL, NGINX_KEPT, PASS_THROUGH_KEPT, DEFAULT_KEPT)
 
 

@@ -31,7 +31,7 @@ async def by_turns(
     warms them up. Raises Broken."""
     job, warming = Job.of(workload), Job.of(workload.warming())
     with ExitStack() as stack:
-        running = [_start(stack, target, port) for target in targets]
+        running = [_start(stack, target, port, workload.streams) for target in targets]
         for one in running:
             await _round(load, warming, one)
         for one in running:
@@ -43,7 +43,7 @@ async def by_turns(
     return {one.target.name: one.result for one in running}
 
 
-def _start(stack: ExitStack, target: Target, port: int) -> _Running:
+def _start(stack: ExitStack, target: Target, port: int, streams: int) -> _Running:
     if target.command is None:
         proxy = Proxy(target.name, (), port, 0.0)
     else:
@@ -53,7 +53,7 @@ def _start(stack: ExitStack, target: Target, port: int) -> _Running:
             proxy = stack.enter_context(start)
         except (OSError, RuntimeError) as error:
             raise Broken(str(error)) from error
-    return _Running(target, proxy, Result(proxy.cold_start, memory(proxy).resident))
+    return _Running(target, proxy, Result(proxy.cold_start, memory(proxy).resident, streams))
 
 
 async def _round(load: Load, job: Job, one: _Running) -> None:

@@ -49,9 +49,12 @@ class Workload(NamedTuple):
     targets: tuple[Target, ...] = targets.USUAL
 
     def shortened(self) -> Workload:
-        """The same for a short run: fewer events, and requests."""
-        events = self.short or max(20, self.events // 10)
-        return self._replace(events=events, repeats=max(1, self.repeats // 10))
+        """The same for a short run: fewer events, requests and targets."""
+        return self._replace(
+            events=self.short or max(20, self.events // 10),
+            repeats=max(1, self.repeats // 10),
+            targets=tuple(t for t in self.targets if t not in targets.LEFT_OUT_OF_SHORT),
+        )
 
     def warming(self) -> Workload:
         """The same for a first round that is not counted."""
@@ -111,7 +114,15 @@ WORKLOADS = (
         short=100,
         targets=targets.WITH_KEPT,
     ),
-    Workload("first", "one stream after another, to its first event", answers.plain, 3, 1, repeats=200),
+    Workload(
+        "first",
+        "one stream after another, to its first event",
+        answers.plain,
+        3,
+        streams=1,
+        repeats=200,
+        short=3,
+    ),
     Workload(
         "paced", "one stream, an event every 20 ms", answers.plain, 500, 1, Way.PACED, interval=0.02
     ),
