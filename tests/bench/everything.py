@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     if _GROWTH in only:
         _grow(rounds, results)
     verdicts = judged(results)
-    print(report.goals(verdicts))
+    print("### All workloads", report.summary(results), sep="\n\n", end="\n\n")
+    print("### Goals", report.goals(verdicts), sep="\n\n")
     if arguments.json:
         arguments.json.write_text(report.as_json(results, verdicts), encoding="utf-8")
     if arguments.plot:

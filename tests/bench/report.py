@@ -27,6 +27,7 @@ from tests.bench.results import (
     Result,
     Results,
     difference,
+    ratio,
 )
 from tests.bench.workloads import Workload
 
@@ -36,6 +37,7 @@ _COLUMNS = (
     "",
     "CPU µs/event",
     "rounds",
+    "ratio",
     "CPU µs/stream",
     "events/s",
     "first p50 ms",
@@ -48,9 +50,10 @@ _COLUMNS = (
     "start ms",
 )
 NOTE = """\
-CPU: user and system time of the proxy, the median of the rounds, and their range. first: from a
-request to the first byte of the answer's body. event: from upstream's write of an event to its
-arrival (but for the first; not known where it floods). Of both, each proxy has what it adds to
+CPU: user and system time of the proxy, the median of the rounds, and their range. ratio: to the
+pass-through's, the median of the rounds' ratios (in the last table, of the default rules). first:
+from a request to the first byte of the answer's body. event: from upstream's write of an event to
+its arrival (but for the first; not known where it floods). Of both, each proxy has what it adds to
 "no proxy": medians of the rounds' percentiles. KiB/stream: what a round's peak adds to a process
 that is warm, by open streams. start: from the process to its first connection."""
 
@@ -70,8 +73,22 @@ def machine() -> str:
 def table(workload: Workload, results: dict[str, Result]) -> str:
     """One workload: a row for each target."""
     none = results.get(targets.NONE.name)
-    rows = [_row(name, result, none) for name, result in results.items()]
+    rows = [_row(name, result, none, _ratio(name, results)) for name, result in results.items()]
     return f"### {workload.name}: {workload.about}\n\n{_markdown(_COLUMNS, rows)}"
+
+
+def summary(results: Results) -> str:
+    """Processor time of an event, in microseconds: a row for each workload."""
+    names = [target.name for target in targets.USUAL if target is not targets.NONE]
+    rows = [
+        (
+            workload,
+            *(_cpu(measured.get(name)) for name in names),
+            _ratio(targets.DEFAULT.name, measured),
+        )
+        for workload, measured in results.workloads.items()
+    ]
+    return _markdown(("CPU µs/event", *names, "ratio"), rows)
 
 
 def goals(verdicts: Sequence[Verdict]) -> str:
@@ -122,14 +139,28 @@ def _plain(result: Result) -> dict[str, Any]:
     return {**asdict(result), "rounds": rounds}
 
 
-def _row(name: str, result: Result, none: Result | None) -> tuple[str, ...]:
+def _cpu(result: Result | None) -> str:
+    return f"{result.median(CPU_PER_EVENT) * MICRO:.2f}" if result else ""
+
+
+def _ratio(name: str, measured: dict[str, Result]) -> str:
+    """To the pass-through that does with connections what the target does."""
+    kept = name in (target.name for target in targets.KEPT)
+    bare = measured.get((targets.PASS_THROUGH_KEPT if kept else targets.PASS_THROUGH).name)
+    if bare is None or name == targets.NONE.name:
+        return ""
+    return f"{ratio(measured[name], bare, CPU_PER_EVENT):.2f}"
+
+
+def _row(name: str, result: Result, none: Result | None, to_bare: str) -> tuple[str, ...]:
     if name == targets.NONE.name:
-        costs, memory = ("", "", ""), ("", "", "", "")
+        costs, memory = ("", "", "", ""), ("", "", "", "")
     else:
         each = [round_.cpu_per_event * MICRO for round_ in result.rounds]
         costs = (
-            f"{result.median(CPU_PER_EVENT) * MICRO:.2f}",
+            _cpu(result),
             f"{min(each):.2f}–{max(each):.2f}",
+            to_bare,
             f"{result.median(CPU_PER_STREAM) * MICRO:,.0f}",
         )
         memory = (
