@@ -28,7 +28,7 @@ class Round(NamedTuple):
     seconds: float
     """From the first connection to the last end."""
     cpu: float
-    """Processor time of the proxy, 0 if there is none."""
+    """Processor time of the proxy; where there is none, of the load."""
     busiest: float
     """That of its busiest process."""
     peak: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ async def by_turns(
 
 def _start(stack: ExitStack, target: Target, port: int, streams: int) -> _Running:
     if target.command is None:
-        proxy = Proxy(target.name, (), port, 0.0)
+        proxy = Proxy(target.name, (os.getpid(),), port, 0.0)
     else:
         upstream = f"http://127.0.0.1:{port}/v1"
         start = started(target.name, target.command, upstream, target.processes)
