@@ -28,7 +28,8 @@ _ENOUGH_CORES = 3
 """For two proxies and the load, each on its own."""
 
 Judge = Callable[[Results], float]
-"""The figure. Raises KeyError if what it needs was not measured."""
+"""The figure. Raises KeyError if what it needs was not measured, ZeroDivisionError if it is too
+little to be compared with."""
 
 
 class Goal(NamedTuple):
@@ -66,7 +67,7 @@ def judged(results: Results) -> list[Verdict]:
 def _figure(goal: Goal, results: Results) -> float | None:
     try:
         return goal.judge(results)
-    except KeyError:
+    except (KeyError, ZeroDivisionError):
         return None
 
 
