@@ -14,9 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-LOAD_CORE = _CORES[min(1, len(_CORES) - 1)]
-PROXY_CORES = (_CORES[0], _CORES[2] if len(_CORES) > 2 else LOAD_CORE)
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+"""Those that there were at the start."""
+LOAD_CORE = CORES[min(1, len(CORES) - 1)]
+PROXY_CORES = (CORES[0], CORES[2] if len(CORES) > 2 else LOAD_CORE)
 """A second process has a core of its own only where there are three; else it shares the load's."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ class Proxy(NamedTuple):
 
 def usable() -> str:
     """Why nothing can be measured here; empty if it can."""
-    return "" if sys.platform == "linux" and len(_CORES) > 1 else "needs Linux and two cores"
+    return "" if sys.platform == "linux" and len(CORES) > 1 else "needs Linux and two cores"
 
 
 def pin_load() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.bench import targets
 from tests.bench.goals import Verdict
+from tests.bench.processes import CORES
 from tests.bench.results import (
     CPU_PER_EVENT,
     CPU_PER_STREAM,
@@ -65,10 +65,9 @@ def machine() -> str:
         loop = f"uvloop {version('uvloop')}"
     except PackageNotFoundError:
         loop = "asyncio's own loop"
-    cores = len(os.sched_getaffinity(0))
     python = platform.python_version()
     aiohttp = version("aiohttp")
-    return f"{cores} cores, {platform.machine()}, CPython {python}, aiohttp {aiohttp}, {loop}"
+    return f"{len(CORES)} cores, {platform.machine()}, CPython {python}, aiohttp {aiohttp}, {loop}"
 
 
 def table(workload: Workload, results: dict[str, Result]) -> str:

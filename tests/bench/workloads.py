@@ -126,7 +126,14 @@ WORKLOADS = (
         short=3,
     ),
     Workload(
-        "paced", "one stream, an event every 20 ms", answers.plain, 500, 1, Way.PACED, interval=0.02
+        "paced",
+        "one stream, an event every 20 ms",
+        answers.plain,
+        500,
+        1,
+        Way.PACED,
+        interval=0.02,
+        short=30,
     ),
     Workload(
         "many",
