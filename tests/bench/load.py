@@ -134,7 +134,7 @@ class Load:
         write, way = upstream.write, self.job.workload.way
         sender: Sender
         if way is Way.FLOOD:
-            sender = Flood(self.job.pieces, write, sent, upstream.full)
+            sender = Flood(self.job.pieces, write, upstream.full)
         elif way is Way.PACED:
             sender = Paced(self.job.pieces, write, sent)
         else:
