@@ -78,10 +78,10 @@ class Result:
     """All rounds of one target in one workload. Seconds and bytes."""
 
     cold_start: float
-    idle: int
-    """Memory when it had just started."""
     open_streams: int
     """At a time."""
+    idle: int = 0
+    """Memory before the first request."""
     warm: int = 0
     """After a first round that does not count."""
     rounds: list[Round] = field(default_factory=list)

@@ -34,6 +34,8 @@ async def by_turns(
     with ExitStack() as stack:
         running = [_start(stack, target, port, workload.streams) for target in targets]
         for one in running:
+            one.result.idle = memory(one.proxy).resident
+        for one in running:
             await _round(load, warming, one)
         for one in running:
             one.result.warm = memory(one.proxy).resident
@@ -54,7 +56,7 @@ def _start(stack: ExitStack, target: Target, port: int, streams: int) -> _Runnin
             proxy = stack.enter_context(start)
         except (OSError, RuntimeError) as error:
             raise Broken(str(error)) from error
-    return _Running(target, proxy, Result(proxy.cold_start, memory(proxy).resident, streams))
+    return _Running(target, proxy, Result(proxy.cold_start, streams))
 
 
 async def _round(load: Load, job: Job, one: _Running) -> None:
