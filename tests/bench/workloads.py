@@ -143,6 +143,7 @@ WORKLOADS = (
         1000,
         Way.PACED,
         interval=0.05,
+        short=10,
     ),
     Workload(
         "processes",
