@@ -56,7 +56,7 @@ last table, of the default rules). first: from a request to the first byte of th
 event: from upstream's write of an event to its arrival (but for the first; not known where it
 floods). Of both, each proxy has what it adds to "no proxy": medians of the rounds' percentiles.
 KiB/stream: what a round's peak adds to a process that is warm, by open streams. start: from the
-process to its first connection."""
+process to its first connection. In "short" an event is a whole answer."""
 
 
 def machine() -> str:
