@@ -127,6 +127,9 @@ def _untold(_: int) -> None:
 class Paced(Sender):
     """The first piece at once, and each other at its time, once :meth:`start` is called."""
 
+    _due: float
+    _interval: float
+
     def start(self, first: float, interval: float) -> None:
         """Send the second piece at the time ``first`` of the event loop, and so on."""
         self._due = first
