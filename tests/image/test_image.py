@@ -111,7 +111,10 @@ def _has_what_it_needs_and_no_more(image: Image) -> None:
         path.parent.parent / f"{path.name.split('.')[0]}.py" for path in ours.rglob("*.pyc")
     }
     assert sources <= compiled
-    assert list(library.glob("asyncio/__pycache__/*.pyc"))
+    bytecode = [*ours.rglob("*.pyc"), *library.rglob("*.pyc")]
+    assert any(path.parent.parent.name == "asyncio" for path in bytecode)
+    # PEP 552: the flags of bytecode that is not compared with its source, and has no time in it.
+    assert [path for path in bytecode if path.read_bytes()[4:8] != b"\1\0\0\0"] == []
     for top in ("opt/sidecar", "etc/sidecar"):
         for path in [image.root / top, *(image.root / top).rglob("*")]:
             if not path.is_symlink():
