@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sidecar.metrics import Metrics
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
@@ -167,6 +167,9 @@ async def serve(read: Read, source: Source | None = None) -> None:
     received: asyncio.Future[signal.Signals] = loop.create_future()
     for number in _SIGNALS:
         loop.add_signal_handler(number, _receive, number, received)
+    asked = asyncio.Event()
+    if source is not None:
+        loop.add_signal_handler(signal.SIGHUP, asked.set)
     config = read.config
     async with serving(config, read.catalogue) as running:
         scheme = "http" if config.access.tls is None else "https"
@@ -174,21 +177,19 @@ async def serve(read: Read, source: Source | None = None) -> None:
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
         _warn_without_rules(config)
-        async with _reloading(read, source, running):
+        async with AsyncExitStack() as stack:
+            if source is not None:
+                reloader = Reloader(source, read, running.use, running.metrics, asked)
+                await stack.enter_async_context(_in_background(reloader.run()))
             number = await received
             await running.drain(delay=0.0 if number is signal.SIGINT else None)
     log.info("stopped")
 
 
 @asynccontextmanager
-async def _reloading(read: Read, source: Source | None, running: Running) -> AsyncIterator[None]:
-    """What the files say is used, as long as the context is open."""
-    if source is None:
-        yield
-        return
-    reloader = Reloader(source, read, running.use, running.metrics)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
-    task = asyncio.create_task(reloader.run())
+async def _in_background(run: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """As long as the context is open."""
+    task = asyncio.create_task(run)
     try:
         yield
     finally:

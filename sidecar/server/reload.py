@@ -36,9 +36,12 @@ class Reloader:
     """Has ``use`` serve by what ``source`` says; ``read`` is what it said at the start.
 
     A configuration is used as a whole or not at all: while one has a mistake, the one before stays.
+    ``asked`` is set when everything is to be read again at once, whether it has changed or not.
     """
 
-    def __init__(self, source: Source, read: Read, use: Use, metrics: Metrics) -> None:
+    def __init__(
+        self, source: Source, read: Read, use: Use, metrics: Metrics, asked: asyncio.Event
+    ) -> None:
         self._source = source
         self._read = read
         self._config = read.config
@@ -48,11 +51,7 @@ class Reloader:
         """What is wrong with what was read last; empty if that is what is served by."""
         self._wrong: frozenset[Path] = frozenset()
         """The files that it is wrong in."""
-        self._asked = asyncio.Event()
-
-    def ask(self) -> None:
-        """Read everything again now, whether it has changed or not."""
-        self._asked.set()
+        self._asked = asked
 
     async def run(self) -> None:
         """Reload, until this is cancelled."""
