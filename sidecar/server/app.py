@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from sidecar.server.descriptors import ADMIN_CONNECTIONS, Descriptors, plan_desc
 from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
 from sidecar.server.listener import Listener
+from sidecar.server.observed import Observed
 from sidecar.server.reload import Reloader
 from sidecar.server.service import Service
 from sidecar.server.tls import ReloadingContext
@@ -128,7 +130,7 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     """
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
-    metrics = Metrics()
+    metrics, observed = Metrics(), Observed(time.time())
     tls = None if config.access.tls is None else ReloadingContext(config.access.tls)
     tracing = tracing_from_environment(os.environ)
     descriptors = plan_descriptors(config.limits.streams)
@@ -138,10 +140,13 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
         stack.enter_context(told_by_class())
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.close)
-        service = Service(config, rules, metrics, in_flight, tracing)
+        service = Service(config, rules, metrics, observed, in_flight, tracing)
         stack.push_async_callback(service.close)
         plane = Admin(
-            metrics, lambda: running is not None and running.ready, Hosts((), config.admin)
+            metrics,
+            observed,
+            lambda: running is not None and running.ready,
+            Hosts((), config.admin),
         )
         listeners = Listeners(
             Listener(service.serve, malformed=service.malformed), Listener(plane.serve)

@@ -15,6 +15,7 @@ from sidecar.server.accesslog import access_log
 from sidecar.server.exchange import Reporting
 from sidecar.server.inflight import InFlight
 from sidecar.server.models import Models
+from sidecar.server.observed import Observed
 from sidecar.server.proxy import Proxy
 from sidecar.server.tracing import Tracing
 from sidecar.server.upstream import UpstreamClient
@@ -30,6 +31,7 @@ class _Generation:
         rules: RuleSet,
         before: _Generation | None,
         metrics: Metrics,
+        observed: Observed,
         in_flight: InFlight,
         tracing: Tracing | None,
     ) -> None:
@@ -48,6 +50,7 @@ class _Generation:
         origin = urlsplit(config.upstream.base_url)
         reporting = Reporting(
             metrics,
+            observed,
             self.models,
             access_log(config.access_log),
             tracing and tracing.towards(origin.hostname or "", origin.port),
@@ -74,10 +77,11 @@ class Service:
         config: Config,
         rules: RuleSet,
         metrics: Metrics,
+        observed: Observed,
         in_flight: InFlight,
         tracing: Tracing | None,
     ) -> None:
-        self._shared = (metrics, in_flight, tracing)
+        self._shared = (metrics, observed, in_flight, tracing)
         self._newest = _Generation(config, rules, None, *self._shared)
         self._living = [self._newest]
         self._closing: set[asyncio.Task[None]] = set()
