@@ -86,8 +86,8 @@ class Running:
     def use(self, config: Config, rules: RuleSet) -> None:
         """Serve by these what begins from now on; what listens stays as it is. Raises OSError, and
         changes nothing, if a file of ``config`` cannot be used."""
-        self._service.use(config, rules)
         descriptors = plan_descriptors(config.limits.streams)
+        self._service.use(config, rules)
         self._in_flight.limits = replace(config.limits, streams=descriptors.streams)
         self._listeners.limit(config, descriptors)
         self._config = config

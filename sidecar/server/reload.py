@@ -102,11 +102,12 @@ class Reloader:
         changed = changed_keys(self._read, read)
         self._read, self._mistake, self._wrong = read, "", frozenset()
         self._metrics.reloaded(True, time.time())
-        new = f"new: {_listed(changed)}" if changed else "nothing is new"
-        log.info("the configuration was read again, %s", new)
-        listens = changed_keys(Read(self._config, read.catalogue), read)
-        if waiting := [key for key in NEEDS_RESTART if key in listens]:
-            log.warning("until a restart the old %s stays: it cannot be reloaded", _listed(waiting))
+        new = [key for key in changed if key not in NEEDS_RESTART]
+        said = f"new: {_listed(new)}" if new else "nothing is new"
+        log.info("the configuration was read again, %s", said)
+        differs = changed_keys(Read(self._config, read.catalogue), read)
+        if waiting := [key for key in NEEDS_RESTART if key in differs]:
+            log.warning("a restart is needed for %s, until then the old stays", _listed(waiting))
 
     def _fail(self, mistake: str, asked: bool, files: frozenset[Path] = frozenset()) -> None:
         if mistake == self._mistake and not asked:

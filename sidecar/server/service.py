@@ -88,7 +88,8 @@ class Service:
 
     def use(self, config: Config, rules: RuleSet) -> None:
         """Serve by these what begins from now on. Raises OSError, and changes nothing, if a file of
-        ``config`` cannot be used."""
+        ``config`` cannot be used. Blocks for as long as it takes to read the authorities of another
+        upstream with TLS, about 20 ms."""
         before = self._newest
         self._newest = _Generation(config, rules, before, *self._shared)
         self._living.append(self._newest)

@@ -17,7 +17,7 @@ from sidecar.server.app import Running
 
 from .keeping import keeping
 from .process import configuration
-from .reloading import BROKEN, DROP, KEEP, NEW_RULES, REFUSED, Files, files, swap
+from .reloading import BROKEN, DROP, KEEP, NEW_RULES, NO_DELAY, REFUSED, Files, files, swap
 from .scripted import (
     DONE,
     FINISH,
@@ -297,10 +297,10 @@ async def test_what_needs_a_restart_is_said_and_the_rest_is_used(tmp_path: Path)
     async with files(tmp_path) as sidecar:
         base_url = sidecar.rig.upstream.base_url
         sidecar.file.write_text(
-            configuration(f"reuse_port: true\n{KEEP}", base_url, listen="127.0.0.1:1")
+            configuration(f"{NO_DELAY}reuse_port: true\n{KEEP}", base_url, listen="127.0.0.1:1")
         )
-        await sidecar.command.said("new: listen, reuse_port, drain and rules$")
-        await sidecar.command.said("until a restart the old listen and reuse_port stay")
+        await sidecar.command.said("new: rules$")
+        await sidecar.command.said("a restart is needed for listen and reuse_port, until then")
         assert await ask(sidecar) == "secret"
         assert (await sidecar.reloads())[2:] == (1, 0)
 
