@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +52,17 @@ class Catalogue:
 def shipped_catalogue(own: Path | None = None) -> Catalogue:
     """The formats that ship with the package and those in the folder ``own``, which take the place
     of shipped ones of the same id; ``ConfigError`` with the mistakes of all."""
-    shipped = load_catalogue(shipped_folder())
+    shipped = _shipped()
     if own is None:
         return shipped
     return Catalogue({**shipped.formats, **load_catalogue(own, shipped_folder()).formats})
+
+
+@cache
+def _shipped() -> Catalogue:
+    """Read once: what is installed is not another while a process runs, and to read it again would
+    be the most of what a reload takes."""
+    return load_catalogue(shipped_folder())
 
 
 def shipped_folder() -> Path:

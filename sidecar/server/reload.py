@@ -80,7 +80,7 @@ class Reloader:
 
     async def _reload(self, *, asked: bool) -> None:
         try:
-            # Not on the loop: it takes about a tenth of a second.
+            # Not on the loop: reading and compiling take tens of milliseconds.
             read = await asyncio.to_thread(self._source.read)
             if read != self._read:
                 config = as_it_listens(self._config, read.config)
@@ -100,8 +100,8 @@ class Reloader:
 
     def _succeed(self, read: Read) -> None:
         changed = changed_keys(self._read, read)
-        self._read, self._mistake, self._wrong = read, "", frozenset()
-        self._metrics.reloaded(True, time.time())
+        self._read = read
+        self._judged("", frozenset())
         new = [key for key in changed if key not in NEEDS_RESTART]
         said = f"new: {_listed(new)}" if new else "nothing is new"
         log.info("the configuration was read again, %s", said)
@@ -112,9 +112,12 @@ class Reloader:
     def _fail(self, mistake: str, asked: bool, files: frozenset[Path] = frozenset()) -> None:
         if mistake == self._mistake and not asked:
             return
-        self._mistake, self._wrong = mistake, files
-        self._metrics.reloaded(False, time.time())
+        self._judged(mistake, files)
         log.error("the configuration cannot be used, the old one stays: %s", mistake)
+
+    def _judged(self, mistake: str, files: frozenset[Path]) -> None:
+        self._mistake, self._wrong = mistake, files
+        self._metrics.reloaded(not mistake, time.time())
 
 
 def _compiled(config: Config, read: Read) -> RuleSet:
