@@ -1,9 +1,9 @@
 """Reads the configuration again, when its files change and when somebody asks (SIGHUP).
 
 The files are looked at once a second, which takes no more CPU time (0.7 ms) than the idle thread of
-a library that the system tells. Such a one would have to look all the same: what it is told is not
-what stands there, and it is told nothing by network file systems, nor of where a link leads now (a
-ConfigMap in Kubernetes), nor when the system has no watch left.
+a library that the system tells of changes. Such a one would need looks all the same: on a network
+file system it is told nothing, it cannot be told when the system has no watch left, and where a link
+leads to another folder now (a ConfigMap in Kubernetes) it has to be told of that one from then on.
 """
 
 from __future__ import annotations
