@@ -2,8 +2,8 @@
 
 The files are looked at once a second, which takes no more CPU time (0.7 ms) than the idle thread of
 a library that the system tells of changes. Such a one would need looks all the same: on a network
-file system it is told nothing, it cannot be told when the system has no watch left, and where a link
-leads to another folder now (a ConfigMap in Kubernetes) it has to be told of that one from then on.
+file system it is told nothing, nor when the system has no watch left, and where a link leads to
+another folder now (a ConfigMap in Kubernetes) it has to be told of that one from then on.
 """
 
 from __future__ import annotations

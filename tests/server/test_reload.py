@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
@@ -9,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.metrics import Metrics
+from sidecar.rules.source import Source
+from sidecar.rules.stamps import Stamp
+from sidecar.server import reload
+
 from .process import configuration
 from .reloading import BROKEN, DROP, KEEP, NEW_RULES, NO_DELAY, REFUSED, Files, files, swap
 from .scripted import (
     DONE,
     FINISH,
     LAST,
+    LIMIT,
     ROLE,
     Answer,
     Call,
@@ -214,6 +221,35 @@ async def test_an_editor_takes_the_file_away_and_writes_in_pieces(tmp_path: Path
             file.write(new[len(new) // 2 :])
         await sidecar.command.said(NEW_RULES)
         assert (await sidecar.reloads())[2:] == (1, 0)
+
+
+async def test_what_is_still_being_written_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only once two looks in a row have found the same."""
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(configuration(DROP, "http://u/v1"))
+    source = Source(file, {})
+    before = source.read()
+    file.write_text(configuration(KEEP, "http://u/v1"))
+    stamps: list[Stamp] = [(number, 0, 0) for number in (1, 2, 3, 4, 4)]
+    looks: list[Stamp] = []
+
+    def look(_: object) -> dict[Path, Stamp]:
+        looks.append(stamps[min(len(looks), 4)])
+        return {file: looks[-1]}
+
+    used: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(reload, "stamps", look)
+    monkeypatch.setattr(reload, "LOOKS_EVERY", 0.0)
+    reloader = reload.Reloader(
+        source, before, lambda *_: used.set_result(len(looks)), Metrics(), asyncio.Event()
+    )
+    task = asyncio.create_task(reloader.run())
+    async with asyncio.timeout(LIMIT):
+        assert await used == len(stamps)
+    task.cancel()
+    await asyncio.wait([task])
 
 
 @pytest.mark.parametrize("leaves", ["nothing", "an empty file"])
