@@ -97,8 +97,6 @@ class Exchange:
         """As the request calls it, which may be anything."""
         self.unknown = Unknown.PASS
         """What the rule does with an answer that cannot be read."""
-        self.would_differ = False
-        """A rule that only observes the answer would have changed it."""
         self.outcome = Outcome.CLIENT_GONE
         """Until somebody knows better: then the client is still there."""
         self.error = ""
@@ -229,7 +227,7 @@ class Exchange:
         if stats is not None:
             self.answered(self.rule, stats)
             if self._observes:
-                self._reporting.observed.add(self.rule, stats, differs=self.would_differ)
+                self._reporting.observed.add(self.rule, stats)
             self._metrics.used(labels, stats.tokens.items())
             self._metrics.told(labels, stats, self.heartbeats, early=self.begun_early)
         self._log(labels, seconds)

@@ -33,8 +33,8 @@ class Observed:
         self._since = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
         self._rules: dict[str, _Counts] = {}
 
-    def add(self, rule: str, stats: Stats, *, differs: bool) -> None:
-        """An answer is over; ``differs``: a client would have got other bytes of it."""
+    def add(self, rule: str, stats: Stats) -> None:
+        """An answer is over, or broke off."""
         counts = self._rules.setdefault(rule, _Counts())
         hidden = {
             (channel.value, format_id or "none"): number
@@ -42,8 +42,7 @@ class Observed:
             if number
         }
         counts.answers += 1
-        # One that was cut off says by what was hidden until then that it would have differed.
-        counts.changed += bool(differs or hidden or stats.unknown_fields)
+        counts.changed += bool(hidden or stats.unknown_fields)
         counts.unknown_fields += stats.unknown_fields
         counts.hiding.update(hidden.keys())
         counts.characters.update(hidden)

@@ -7,8 +7,8 @@ read from upstream.
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
-from typing import Final
+from contextlib import nullcontext, suppress
+from typing import Final, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -31,7 +31,6 @@ from sidecar.server.downstream import Downstream
 from sidecar.server.exchange import CutOff, Exchange, Outcome
 from sidecar.server.headers import VIA, Headers
 from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
-from sidecar.server.taps import DocumentTap, StreamTap, Tap
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
@@ -47,6 +46,36 @@ OWN_KEY_REFUSED = Fault(UPSTREAM_ERROR, sentence(ErrorClass.AUTHENTICATION))
 _READ: Final = 65_536
 """Bytes that are read at most at a time. The system hands over half a mebibyte, of which several
 copies would wait until a client takes what became of them."""
+
+
+class Tap(Protocol):
+    """Something that reads an answer on its way, and changes nothing."""
+
+    def feed(self, chunk: bytes) -> object:
+        """A piece of the body has come."""
+
+    def finish(self) -> object:
+        """The body is complete."""
+
+
+class DocumentTap:
+    """Judges a document once it has passed; one larger than ``limit`` bytes is not judged."""
+
+    def __init__(self, wire: Answer, limit: int) -> None:
+        self._wire = wire
+        self._limit = limit
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the body has come."""
+        if len(self._body) <= self._limit:
+            self._body += chunk
+
+    def finish(self) -> None:
+        """The body is complete."""
+        if len(self._body) <= self._limit:
+            with suppress(MalformedJSON, MalformedChunk):
+                filter_document(bytes(self._body), self._wire)
 
 
 class Relay:
@@ -108,21 +137,17 @@ class Relay:
         content_type = self._answer.content_type
         if self._answer.status == 200 and content_type == wire.framing.content_type:
             self._exchange.stats = wire.stats
-            reply = await self._tapped(headers, StreamTap(StreamFilter(wire, limit=self._limit)))
+            stream = StreamFilter(wire, limit=self._limit)
+            reply = await self.raw(headers, stream)
             if wire.stats.unreadable_events:
                 self._exchange.lets_pass(Reason.EVENT, self._answer)
             return reply
         if self._answer.status == 200 and content_type == _DOCUMENT:
             self._exchange.stats = wire.stats
-            return await self._tapped(headers, DocumentTap(wire, self._limit))
+            return await self.raw(headers, DocumentTap(wire, self._limit))
         if self._answer.status < 300:
             self._exchange.lets_pass(reason_of(self._answer), self._answer)
         return await self.raw(headers)
-
-    async def _tapped(self, headers: Headers, tap: Tap) -> web.StreamResponse:
-        reply = await self.raw(headers, tap)
-        self._exchange.would_differ = tap.differs
-        return reply
 
     async def filtered(
         self, headers: Headers, wire: Answer, downstream: Downstream

@@ -77,7 +77,8 @@ def both_of(recording: Recording) -> list[RuleSpec]:
 
 @pytest.mark.parametrize("recording", list(recordings()), ids=lambda r: r.name)
 async def test_it_is_what_a_rule_that_enforces_removes(recording: Recording) -> None:
-    """Character by character; and the answer itself passes to the byte."""
+    """Character by character; and the answer itself passes to the byte. It counts as changed where
+    a client gets other bytes from the rule that enforces."""
     tools = [{"type": "function", "function": {"name": name}} for name in recording.declares]
     async with proxied(rules=both_of(recording)) as rig:
         rig.upstream.reply(streamed(recording.sent))
