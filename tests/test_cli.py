@@ -435,10 +435,17 @@ def test_an_error_of_the_system_is_told_as_what_it_is(monkeypatch: pytest.Monkey
     def refuse(_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "ca.pem")
 
-    monkeypatch.setattr("sidecar.server.app.UpstreamClient", refuse)
+    monkeypatch.setattr("sidecar.server.service.UpstreamClient", refuse)
     said = CliRunner().invoke(main, ["serve", "--upstream", UPSTREAM, "--listen", ANY])
     assert said.exit_code == 1
     assert said.output == "[Errno 2] No such file or directory: 'ca.pem'\n"
+
+
+def test_without_a_file_a_terminal_that_closes_ends_it() -> None:
+    """There is nothing that SIGHUP could have read again."""
+    with serving("--upstream", UPSTREAM, "--listen", ANY, "--admin", ANY) as running:
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait(PATIENCE) == -signal.SIGHUP
 
 
 def test_health_is_0_where_a_sidecar_is_alive_and_1_where_none_is() -> None:

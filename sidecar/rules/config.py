@@ -300,7 +300,8 @@ class RuleSection(Section):
         description="true: tags count HTML-escaped too, such as &lt;think&gt;",
     )
     mode: Mode = Field(
-        default=_POLICY.mode, description="observe: change nothing, count what would be"
+        default=_POLICY.mode,
+        description="observe: change nothing, count what would be (/admin/observed)",
     )
 
     status: Annotated[StatusSection | None, Given] = Field(
@@ -336,7 +337,7 @@ class ConfigSection(Section):
     )
     admin: AddressText = Field(
         default=Address("127.0.0.1", 9090),
-        description="where /healthz, /readyz and /metrics are, HOST:PORT",
+        description="where /healthz, /readyz, /metrics and /admin/observed are, HOST:PORT",
     )
     upstream: UpstreamSection = Field(description="a mapping with the upstream's base_url")
     limits: LimitsSection = Field(

@@ -1,4 +1,4 @@
-"""The admin plane: is it alive, is it ready, what has it counted."""
+"""The admin plane: is it alive, is it ready, what has it counted, and what observed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from aiohttp import web
 from sidecar.core.stream import Fault
 from sidecar.metrics import Metrics
 from sidecar.server.hosts import Hosts
-from sidecar.server.replies import SERVER, Refusal, error_reply
+from sidecar.server.observed import Observed
+from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
 
 
 class Admin:
-    """Serves ``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` is asked each time.
+    """Serves ``/healthz``, ``/readyz``, ``/metrics`` and ``/admin/observed``. ``ready`` is asked
+    each time.
 
     Nothing here changes anything, and no page of a browser may read it.
     """
 
-    def __init__(self, metrics: Metrics, ready: Callable[[], bool], hosts: Hosts) -> None:
+    def __init__(
+        self, metrics: Metrics, observed: Observed, ready: Callable[[], bool], hosts: Hosts
+    ) -> None:
         self._metrics = metrics
+        self._observed = observed
         self._ready = ready
         self._hosts = hosts
 
@@ -46,7 +51,11 @@ class Admin:
                 reply.headers["Content-Type"] = content_type
                 reply.headers["Server"] = SERVER
                 return reply
-        return error_reply(404, Fault("not_found", "/healthz, /readyz and /metrics are here."))
+            case "/admin/observed":
+                return json_reply(200, self._observed.document())
+        return error_reply(
+            404, Fault("not_found", "/healthz, /readyz, /metrics and /admin/observed are here.")
+        )
 
 
 def _text(status: int, text: str) -> web.Response:

@@ -19,6 +19,9 @@ AT_ONCE = "drain: {delay: 0}\n"
 """A setting: no new request is served any more when the end is asked for."""
 
 
+FILE = "sidecar.yaml"
+"""The name of its configuration."""
+
 DATA = r"serving http://(\S+)/v1 "
 ADMIN = r"health and metrics on http://(\S+)$"
 """How it says where it listens."""
@@ -44,6 +47,14 @@ class Command:
         return self.process.returncode, out.decode(), err.decode()
 
 
+def configuration(settings: str, base_url: str, *, listen: str = "127.0.0.1:0") -> str:
+    """The text of a configuration with these ``settings``."""
+    return (
+        f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
+        f"upstream: {{base_url: {base_url}}}\n"
+    )
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -58,12 +69,8 @@ async def running(
     ``seconds``: for how long at most."""
     upstream = Upstream("127.0.0.1")
     async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
-        config = folder / "sidecar.yaml"
-        config.write_text(
-            f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
-            f"upstream: {{base_url: {base_url}}}\n",
-            encoding="utf-8",
-        )
+        config = folder / FILE
+        config.write_text(configuration(settings, base_url, listen=listen), encoding="utf-8")
         process = await asyncio.create_subprocess_exec(
             *(program or command()),
             *("serve", "--config", str(config)),
