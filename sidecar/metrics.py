@@ -37,6 +37,8 @@ _BETWEEN: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1,
 _WHOLE: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _ADDED: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01)
 
+_RESULTS: Final = {True: "success", False: "failure"}
+
 NO_RULE = "none"
 NO_MODEL = "none"
 
@@ -175,6 +177,21 @@ class Metrics:
         self._early = self._counter(
             "early_commits", "Answers that were begun before upstream's.", "route", "rule"
         )
+        self._reloads = self._counter("config_reloads", "Reloads of the configuration.", "result")
+        for result in _RESULTS.values():
+            self._reloads.labels(result)
+        self._reload_successful = Gauge(
+            "sidecar_config_last_reload_successful",
+            "Whether the configuration was right when it was last read.",
+            registry=self.registry,
+        )
+        self._reload_successful.set(1)
+        self._reload_success_at = Gauge(
+            "sidecar_config_last_reload_success_timestamp_seconds",
+            "When the configuration that is in force was read.",
+            registry=self.registry,
+        )
+        self._reload_success_at.set_to_current_time()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that ``accept`` asks for, and its content type."""
@@ -237,6 +254,13 @@ class Metrics:
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""
         self._unreadable.labels(route, rule, reason, action).inc()
+
+    def reloaded(self, successful: bool, at: float) -> None:
+        """The configuration was read again, at this time in seconds since 1970."""
+        self._reloads.labels(_RESULTS[successful]).inc()
+        self._reload_successful.set(successful)
+        if successful:
+            self._reload_success_at.set(at)
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry)
