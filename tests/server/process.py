@@ -50,18 +50,20 @@ async def running(
     settings: str = AT_ONCE,
     *,
     listen: str = "127.0.0.1:0",
+    upstream_settings: str = "",
     program: Sequence[str] = (),
     seconds: float = 2 * LIMIT,
 ) -> AsyncIterator[Command]:
     """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself. ``program``: what is run instead of the command;
+    the end, if it has not ended by itself. ``upstream_settings``: what else the configuration says
+    of the upstream, as in a flow mapping; ``program``: what is run instead of the command;
     ``seconds``: for how long at most."""
     upstream = Upstream("127.0.0.1")
     async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
         config = folder / "sidecar.yaml"
         config.write_text(
             f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
-            f"upstream: {{base_url: {base_url}}}\n",
+            f"upstream: {{base_url: {base_url}, {upstream_settings}}}\n",
             encoding="utf-8",
         )
         process = await asyncio.create_subprocess_exec(
