@@ -13,8 +13,9 @@ import yaml
 
 from sidecar.metrics import Labels, Metrics
 from tests.helm.rendering import CHART
+from tests.locks import ROOT
 
-from .programs import ALERTS, RECORDING, program
+from .programs import ALERTS, DASHBOARD, RECORDING, program
 
 UNIT_TESTS: Final = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
 """What promtool is given to try each alert on."""
@@ -74,11 +75,17 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert re.search(r"\. \S|; ", rule["annotations"]["summary"]), "it says no more than what is"
 
 
+def test_the_readme_has_every_alert() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(Sidecar\w+)`", readme)) == {rule["alert"] for rule in rules(ALERTS)}
+
+
 def test_every_recorded_name_is_used() -> None:
-    """By an alert, or by the dashboard."""
-    used = ALERTS.read_text(encoding="utf-8") + RECORDING.read_text(encoding="utf-8")
+    """By an alert, the dashboard or another rule."""
+    expressions = [rule["expr"] for rule in rules(ALERTS) + rules(RECORDING)]
+    used = "\n".join([*expressions, DASHBOARD.read_text(encoding="utf-8")])
     for rule in rules(RECORDING):
-        assert len(re.findall(rf"(?<![\w:]){rule['record']}(?![\w:])", used)) > 1
+        assert re.search(rf"(?<![\w:]){rule['record']}(?![\w:])", used), rule["record"]
 
 
 def test_the_objective_is_a_bound_of_the_buckets() -> None:
