@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -109,16 +109,12 @@ async def prometheus(
         address = await address_said(log, _LISTENING)
         while _READY not in (line := await log.readline()):
             assert line, "it ended"
-        rest = asyncio.create_task(log.read())  # or it would wait for a reader
         async with aiohttp.ClientSession(f"http://{address}") as session:
             yield Prometheus(session)
-        process.kill()
-        await rest
     finally:
         if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
+            process.kill()
+        await process.communicate()
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
