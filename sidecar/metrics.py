@@ -37,8 +37,6 @@ _BETWEEN: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1,
 _WHOLE: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _ADDED: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01)
 
-_RESULTS: Final = {True: "success", False: "failure"}
-
 NO_RULE = "none"
 NO_MODEL = "none"
 
@@ -177,21 +175,23 @@ class Metrics:
         self._early = self._counter(
             "early_commits", "Answers that were begun before upstream's.", "route", "rule"
         )
-        self._reloads = self._counter("config_reloads", "Reloads of the configuration.", "result")
-        for result in _RESULTS.values():
+        self._reloads = self._counter(
+            "config_reloads", "Times that the configuration was read again.", "result"
+        )
+        for result in ("success", "failure"):
             self._reloads.labels(result)
         self._reload_successful = Gauge(
             "sidecar_config_last_reload_successful",
-            "Whether the configuration was right when it was last read.",
+            "Whether what was read last is what is served by: 1, or 0 for a mistake in it.",
             registry=self.registry,
         )
         self._reload_successful.set(1)
-        self._reload_success_at = Gauge(
+        self._reloaded_at = Gauge(
             "sidecar_config_last_reload_success_timestamp_seconds",
-            "When the configuration that is in force was read.",
+            "When what is served by was read, in seconds since 1970.",
             registry=self.registry,
         )
-        self._reload_success_at.set_to_current_time()
+        self._reloaded_at.set_to_current_time()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that ``accept`` asks for, and its content type."""
@@ -211,6 +211,13 @@ class Metrics:
         """What the events of a stream are observed in."""
         every = (self._upstream, self._client, self._added, self._held)
         return Pace(*(tally.of(*labels) for tally in every))
+
+    def reloaded(self, successful: bool, at: float) -> None:
+        """The configuration was read again, ``at`` so many seconds since 1970."""
+        self._reloads.labels("success" if successful else "failure").inc()
+        self._reload_successful.set(successful)
+        if successful:
+            self._reloaded_at.set(at)
 
     def ended(self, labels: Labels, outcome: str, client: str = "") -> None:
         """A request is over; ``client`` is empty if nobody was recognised."""
@@ -254,13 +261,6 @@ class Metrics:
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""
         self._unreadable.labels(route, rule, reason, action).inc()
-
-    def reloaded(self, successful: bool, at: float) -> None:
-        """The configuration was read again, at this time in seconds since 1970."""
-        self._reloads.labels(_RESULTS[successful]).inc()
-        self._reload_successful.set(successful)
-        if successful:
-            self._reload_success_at.set(at)
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry)
