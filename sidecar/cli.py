@@ -46,27 +46,36 @@ def main() -> None:
 def serve(
     config_path: Path | None, upstream: str | None, listen: str | None, admin: str | None
 ) -> None:
-    """Serve, by a file (--config) or with the built-in rules in front of --upstream."""
-    from sidecar.rules.catalogue import shipped_catalogue, shipped_names
-    from sidecar.rules.config import built_in_config, load_config
-    from sidecar.server.app import serve as serve_config
+    """Serve, by a file (--config) or with the built-in rules in front of --upstream.
+
+    When the file changes, or what it names, it is read again, and so it is on SIGHUP: what begins
+    then is served by the new rules. While there is a mistake in it, the old ones stay. Only listen,
+    reuse_port, admin and tls need a restart.
+    """
+    from sidecar.rules.catalogue import shipped_catalogue
+    from sidecar.rules.config import built_in_config
+    from sidecar.rules.source import Read, Source
+    from sidecar.server.app import serve as serve_by
 
     if (config_path is None) == (upstream is None):
         raise click.UsageError("Give either --config FILE or --upstream URL.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    pairs = {"listen": listen, "admin": admin}
+    given = {name: _address(f"--{name}", text) for name, text in pairs.items() if text}
     try:
-        if config_path is not None:
-            config = load_config(config_path, os.environ, shipped_names())
+        source: Source | None = None
+        if config_path is None:
+            config = replace(built_in_config(upstream or ""), **given)
+            read = Read(config, shipped_catalogue())
         else:
-            config = built_in_config(upstream or "")
-        catalogue = shipped_catalogue(config.formats)
-        if listen:
-            config = replace(config, listen=_address("--listen", listen))
-        if admin:
-            config = replace(config, admin=_address("--admin", admin))
-        if config.listen == config.admin and config.listen.port:
-            raise click.UsageError(f"--listen and --admin are both {config.listen}.")
-        _run(serve_config(config, catalogue))
+            source = Source(config_path, os.environ, **given)
+            read = source.read()
+            if not config_path.is_file():
+                source = None  # a pipe cannot be read twice
+        listens = read.config.listen
+        if listens == read.config.admin and listens.port:
+            raise click.UsageError(f"--listen and --admin are both {listens}.")
+        _run(serve_by(read, source))
     except ConfigError as error:
         _fail(str(error))
     except OSError as error:

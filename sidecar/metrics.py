@@ -71,10 +71,9 @@ _TIMES: Final = {
 
 
 class Metrics:
-    """The metrics of one sidecar, in a registry of their own. ``clients``: they are told apart, by
-    the names of their keys."""
+    """The metrics of one sidecar, in a registry of their own."""
 
-    def __init__(self, *, clients: bool = False) -> None:
+    def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -84,11 +83,7 @@ class Metrics:
         self._requests = self._counter(
             "requests", "Requests that have ended.", *by_request, "outcome"
         )
-        self._clients = (
-            self._counter("client_requests", "Requests that have ended.", "client", "outcome")
-            if clients
-            else None
-        )
+        self._clients: Counter | None = None
         self.streams_in_flight = Gauge(
             "sidecar_streams_in_flight",
             "Event streams that are being relayed.",
@@ -211,6 +206,13 @@ class Metrics:
         """What the events of a stream are observed in."""
         every = (self._upstream, self._client, self._added, self._held)
         return Pace(*(tally.of(*labels) for tally in every))
+
+    def tell_clients_apart(self) -> None:
+        """From now on requests are counted by the names of their keys, too."""
+        if self._clients is None:
+            self._clients = self._counter(
+                "client_requests", "Requests that have ended.", "client", "outcome"
+            )
 
     def reloaded(self, successful: bool, at: float) -> None:
         """The configuration was read again, ``at`` so many seconds since 1970."""

@@ -426,6 +426,13 @@ def test_a_port_that_is_taken_is_a_clear_mistake() -> None:
     assert len(said.err.splitlines()) == 1
 
 
+def test_without_a_file_a_terminal_that_closes_ends_it() -> None:
+    """There is nothing that SIGHUP could have read again."""
+    with serving("--upstream", UPSTREAM, "--listen", ANY, "--admin", ANY) as running:
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait(PATIENCE) == -signal.SIGHUP
+
+
 def test_health_is_0_where_a_sidecar_is_alive_and_1_where_none_is() -> None:
     with serving("--upstream", UPSTREAM, "--listen", ANY, "--admin", ANY) as running:
         alive = sidecar("health", "--admin", running.admin)

@@ -69,7 +69,12 @@ def shipped_names() -> tuple[str, ...]:
 
 def format_ids(folder: Path) -> list[str]:
     """The ids of the format files in ``folder``: they are their names."""
-    return sorted(path.stem for path in folder.glob(_FILES)) if folder.is_dir() else []
+    return [path.stem for path in format_files(folder)]
+
+
+def format_files(folder: Path) -> list[Path]:
+    """The format files in ``folder``; none if it is no folder."""
+    return sorted(folder.glob(_FILES)) if folder.is_dir() else []
 
 
 def _names(ids: Iterable[str]) -> tuple[str, ...]:

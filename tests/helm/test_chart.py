@@ -13,6 +13,7 @@ import yaml
 
 from sidecar import __version__
 from sidecar.checking import check
+from sidecar.rules.source import NEEDS_RESTART
 from tests.locks import ROOT
 from tests.test_cli import free_port, get, serving
 
@@ -239,14 +240,26 @@ def test_a_configuration_is_checked_before_it_is_served(helm: Helm) -> None:
         assert checking[key] == serving[key]
 
 
-def test_a_change_of_the_configuration_rolls_the_pods(helm: Helm) -> None:
-    def annotations(values: Manifest) -> Any:
-        pod = only(helm.rendered(values), "Deployment")["spec"]["template"]
-        return pod["metadata"]["annotations"]
+RESTARTS = {
+    "reuse_port": "reuse_port: true",
+    "tls": "tls: {certificate: a, key: b}",
+    "drain": "drain: {timeout: 10m}",
+}
+"""Settings that roll the pods, by their keys: the last one because the grace follows it."""
 
-    first = annotations({"config": "rules: []\n"})
-    assert first == annotations({"config": "rules: []\n", "replicas": 5})
-    assert first != annotations({"config": "models: [m]\n"})
+
+def test_only_what_needs_a_restart_rolls_the_pods(helm: Helm) -> None:
+    """All else is reloaded in them; and where they listen is the chart's to say."""
+
+    def template(config: str, formats: Manifest) -> Any:
+        values = {"config": f"formats: formats\n{config}\n", "formats": formats}
+        return only(helm.rendered(values), "Deployment")["spec"]["template"]
+
+    first = template("rules: []", {"a": "id: a"})
+    assert first == template("models: [m]", {"a": "id: a\nmodels: [m]"})
+    for settings in RESTARTS.values():
+        assert first != template(settings, {"a": "id: a"})
+    assert set(NEEDS_RESTART) - RESTARTS.keys() == {"listen", "admin"}
 
 
 def test_a_secret_is_only_referred_to(helm: Helm) -> None:

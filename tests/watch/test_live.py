@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.server.process import running
+from tests.server.process import FILE, running
 
 from .dashboard import Query, choices, queries
 from .load import SETTINGS, UPSTREAM, load
@@ -31,7 +31,6 @@ VALUES: Final = {
 
 QUIET: Final = {
     ("SidecarFailures", "warning"): "nothing makes the sidecar fail by a mistake of its own",
-    ("SidecarReloadFailed", "warning"): "its file stays as it is",
     ("SidecarDown", "critical"): "it answers",
     ("SidecarAbsent", "warning"): "it is there",
 }
@@ -72,6 +71,7 @@ async def test_nothing_that_is_watched_stays_empty(tmp_path: Path, strict: list[
         running(tmp_path, SETTINGS, upstream_settings=UPSTREAM, seconds=PATIENCE + 30) as sidecar,
         prometheus(tmp_path, sidecar.rig.running.admin, strict) as server,
     ):
+        (tmp_path / FILE).write_text("version: 2\n", encoding="utf-8")  # which is wrong
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while asked or quiet != QUIET.keys():
