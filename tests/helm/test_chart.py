@@ -171,6 +171,36 @@ def test_probes_and_metrics_are_on_the_admin_port_alone(helm: Helm) -> None:
     assert [port["targetPort"] for port in ports["r-sidecar-metrics"]] == [9191]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "share", "expression"),
+    [
+        (10, 0.99, 'label_replace(vector(0.99), "le", "10.0", "", "")'),
+        (0.25, 0.999, 'label_replace(vector(0.999), "le", "0.25", "", "")'),
+    ],
+)
+def test_the_objective_is_the_only_rule_that_values_change(
+    helm: Helm, seconds: float, share: float, expression: str
+) -> None:
+    def rules(**objective: float) -> list[Manifest]:
+        values = {"prometheusRule": {"enabled": True, "objective": objective}}
+        groups = only(helm.rendered(values), "PrometheusRule")["spec"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    pairs = zip(rules(), rules(seconds=seconds, share=share), strict=True)
+    [(before, after)] = [(one, other) for one, other in pairs if one != other]
+    assert after == before | {"expr": expression}
+    assert before["record"] == "sidecar:first_visible_token:objective"
+
+
+@pytest.mark.parametrize("objective", [{"seconds": 3}, {"share": 0.9}, {"share": 1}])
+def test_an_objective_that_could_never_alert_is_refused(
+    helm: Helm, objective: dict[str, float]
+) -> None:
+    ended = helm.template({"prometheusRule": {"objective": objective}})
+    assert ended.code != 0
+    assert "prometheusRule.objective." in ended.err
+
+
 def test_rules_and_dashboards_are_those_of_the_files(helm: Helm) -> None:
     groups = [
         group

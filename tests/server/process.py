@@ -47,11 +47,14 @@ class Command:
         return self.process.returncode, out.decode(), err.decode()
 
 
-def configuration(settings: str, base_url: str, *, listen: str = "127.0.0.1:0") -> str:
-    """The text of a configuration with these ``settings``."""
+def configuration(
+    settings: str, base_url: str, *, listen: str = "127.0.0.1:0", upstream: str = ""
+) -> str:
+    """The text of a configuration with these ``settings``; ``upstream``: what else it says of the
+    upstream, as in a flow mapping."""
     return (
         f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
-        f"upstream: {{base_url: {base_url}}}\n"
+        f"upstream: {{base_url: {base_url}, {upstream}}}\n"
     )
 
 
@@ -61,16 +64,21 @@ async def running(
     settings: str = AT_ONCE,
     *,
     listen: str = "127.0.0.1:0",
+    upstream_settings: str = "",
     program: Sequence[str] = (),
     seconds: float = 2 * LIMIT,
 ) -> AsyncIterator[Command]:
     """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself. ``program``: what is run instead of the command;
+    the end, if it has not ended by itself. ``upstream_settings``: what else the configuration says
+    of the upstream, as in a flow mapping; ``program``: what is run instead of the command;
     ``seconds``: for how long at most."""
     upstream = Upstream("127.0.0.1")
     async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
         config = folder / FILE
-        config.write_text(configuration(settings, base_url, listen=listen), encoding="utf-8")
+        config.write_text(
+            configuration(settings, base_url, listen=listen, upstream=upstream_settings),
+            encoding="utf-8",
+        )
         process = await asyncio.create_subprocess_exec(
             *(program or command()),
             *("serve", "--config", str(config)),
