@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -22,14 +23,19 @@ from sidecar.errors import ConfigError
 # Everything else is imported where it is used: `health` and `--version` must not wait for it.
 
 _ADMIN = "127.0.0.1:9090"
+_COLOURS = {"!!": "red", " !": "yellow"}
+"""Of what the doctor has found, by how its line begins."""
 _HEALTH_TIMEOUT = 5.0
 """Seconds: half the usual interval between two checks of a container."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sidecar")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """A reverse proxy that shows people the answer, and nothing else, of a model's stream."""
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
 
 
 @main.command(short_help="Serve, by a file or with the built-in rules.")
@@ -173,6 +179,91 @@ def demo(once: bool, listen: str | None) -> None:
         _fail(f"cannot listen: {error.strerror or error}")
 
 
+@main.command(short_help="Is the way to a sidecar really streaming?")
+@click.option(
+    "--url", required=True, metavar="URL", help="The base_url that clients have, …/v1 as a rule."
+)
+@click.option("--model", metavar="NAME", help="Ask this model for a chat instead of the drip.")
+@click.option(
+    "--header", "headers", metavar="NAME:VALUE", multiple=True, help="One more request header."
+)
+@click.option(
+    "--events",
+    type=click.IntRange(5, 200),
+    default=20,
+    show_default=True,
+    help="How many events the drip has.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.05, 5),
+    default=0.1,
+    show_default=True,
+    help="Seconds between two of them.",
+)
+@click.option(
+    "--idle",
+    type=click.FloatRange(0, 600),
+    default=0,
+    show_default=True,
+    help="Seconds of silence after them, to find an idle limit: 65 is beyond most.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(
+    url: str,
+    model: str | None,
+    headers: tuple[str, ...],
+    events: int,
+    interval: float,
+    idle: float,
+    as_json: bool,
+) -> None:
+    """Say whether a stream arrives as it is sent, through whatever stands in front of a sidecar.
+
+    Exit 0 if it does, 1 if it does not, or if there is none. A key for it is taken from
+    SIDECAR_DOCTOR_KEY or OPENAI_API_KEY. The sidecar's own stream, the drip, needs no model, and
+    its events say when they were sent; with --model only their arrival is known, so a model that
+    thinks for long and then writes fast looks like a proxy that holds it all back.
+
+    \b
+    sidecar doctor --url https://app.example.com/v1
+    sidecar doctor --url https://app.example.com/v1 --idle 65
+    """
+    import json
+
+    from sidecar.doctor.refusals import NoStream
+    from sidecar.doctor.report import lines, record
+    from sidecar.doctor.run import examine_chat, examine_drip
+
+    base_url = _base_url(url)
+    fields = _headers(headers)
+    key = os.environ.get("SIDECAR_DOCTOR_KEY") or os.environ.get("OPENAI_API_KEY")
+    if key:
+        fields.setdefault("Authorization", f"Bearer {key}")
+    if sys.stderr.isatty():
+        click.echo(f"asking, for {events * interval + idle:.0f} s or so …", err=True)
+    try:
+        if model:
+            examined = _run(examine_chat(base_url, fields, model))
+        else:
+            examined = _run(
+                examine_drip(base_url, fields, events=events, interval=interval, idle=idle)
+            )
+    except NoStream as error:
+        if as_json:
+            click.echo(json.dumps({"url": base_url, "fine": False, "error": str(error)}, indent=2))
+            sys.exit(1)
+        _fail(f"{base_url}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(record(*examined), indent=2, ensure_ascii=False))
+    else:
+        for line in lines(*examined):
+            click.secho(line, fg=_COLOURS.get(line[:2]))
+    sys.exit(0 if examined.diagnosis.fine else 1)
+
+
 @main.command(short_help="Ask a running sidecar whether it is alive.")
 @click.option(
     "--admin",
@@ -205,6 +296,35 @@ def _address(option: str, text: str) -> Any:
         return parse_address(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r}: {error}", param_hint=option) from None
+
+
+def _base_url(text: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or parts.query or parts.fragment or not text.isascii() or not text.isprintable():
+        raise click.BadParameter(
+            f"{text!r} is not like https://app.example.com/v1.", param_hint="--url"
+        )
+    return text.rstrip("/")
+
+
+def _headers(given: tuple[str, ...]) -> Any:
+    from multidict import CIMultiDict
+
+    headers = CIMultiDict[str]()
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise click.BadParameter(f"{text!r} is not like NAME:VALUE.", param_hint="--header")
+        if not value.isprintable():
+            raise click.BadParameter(f"the value of {name} is on one line.", param_hint="--header")
+        headers.add(name, value.strip())
+    return headers
 
 
 def _run(main: Coroutine[Any, Any, Any]) -> Any:

@@ -66,7 +66,11 @@ async def drip(request: web.BaseRequest, exchange: Exchange) -> web.StreamRespon
         try:
             for number in range(1, plan.events + 1):
                 await asyncio.sleep(begun + (number - 1) * plan.interval - loop.time())
-                sent: dict[str, Any] = {"n": number, "of": plan.events, "t": loop.time() - begun}
+                sent: dict[str, Any] = {
+                    "n": number,
+                    "of": plan.events,
+                    "t": round(loop.time() - begun, 6),
+                }
                 if number == 1:
                     sent |= _as_it_came(request)
                 await reply.write(_event(sent))
