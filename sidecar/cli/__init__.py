@@ -11,7 +11,9 @@ import os
 import click
 
 from sidecar import __version__
+from sidecar.cli.capture import capture
 from sidecar.cli.check import check, schema
+from sidecar.cli.completion import completion
 from sidecar.cli.demo import demo
 from sidecar.cli.doctor import doctor
 from sidecar.cli.health import health
@@ -28,5 +30,5 @@ def main(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (serve, check, schema, replay, demo, doctor, health):
+for _command in (serve, check, schema, capture, replay, demo, doctor, health, completion):
     main.add_command(_command)

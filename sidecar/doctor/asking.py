@@ -7,8 +7,6 @@ the way to this URL. It accepts gzip, as browsers do, so that what compresses sh
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -23,7 +21,7 @@ from sidecar.core.jsontext import MalformedJSON, parse
 from sidecar.core.sse import DONE, EventTooLarge, Frame
 from sidecar.doctor.refusals import NoStream, refused
 from sidecar.doctor.stream import Event, Stream
-from sidecar.printable import printable
+from sidecar.unreached import unreached
 
 _LARGEST: Final = 1_048_576
 """Bytes of a stream that are read; neither a drip nor a short answer has as many."""
@@ -75,7 +73,7 @@ async def ask(question: Question) -> Stream:
             time_is_up.reschedule(None)  # what has come until then is examined
             return await _Reading(answer, began).until(deadline)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise NoStream(_why(error)) from None
+        raise NoStream(unreached(error)) from None
 
 
 class _Reading:
@@ -125,28 +123,3 @@ class _Reading:
 
     def _elapsed(self) -> float:
         return self._loop.time() - self._began
-
-
-def _why(error: Exception) -> str:
-    """Why there was no answer at all, in a sentence."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            said = getattr(error.certificate_error, "verify_message", "")
-            return f"Its certificate is not valid: {printable(said or str(error))}."
-        case aiohttp.ClientConnectorDNSError():
-            return f"There is no address for the name {printable(error.host)}."
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return "It does not speak TLS as we do; is it http:// instead?"
-        case aiohttp.ClientConnectorError():
-            number = error.os_error.errno
-            reason = os.strerror(number) if number else "no reason given"
-            return f"It cannot be connected to: {reason}."
-        case aiohttp.ConnectionTimeoutError():
-            return "It did not accept a connection within 10 seconds."
-        case aiohttp.ServerDisconnectedError():
-            return "It closed the connection without an answer; is it https:// instead?"
-        case aiohttp.ClientResponseError():
-            return f"What answers is not HTTP/1.1: {printable(error.message)[:200]}."
-        case TimeoutError():
-            return "No answer came in time, not even its head."
-    return f"It cannot be asked: {printable(str(error))[:200]}."

@@ -44,7 +44,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> NoStream:
         return NoStream(
             f"It answers with {printable(kind) or 'no type'} instead of an event stream."
         )
-    said = _message(body)
+    said = message_of(body)
     return NoStream(
         " ".join(
             part
@@ -58,7 +58,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> NoStream:
     )
 
 
-def _message(body: bytes) -> str:
+def message_of(body: bytes) -> str:
     """The message of an error object; empty if it is none."""
     try:
         value = parse(body).value
