@@ -81,17 +81,30 @@ class _Recorder:
         self._events = 0
 
     async def record(self, answer: aiohttp.ClientResponse) -> Captured:
-        whole = True
         try:
             while piece := await answer.content.readany():
-                self._note(list(self._decoder.feed(piece)))
-        except (aiohttp.ClientError, TimeoutError, EventTooLarge):
+                self._feed(piece)
+        except EventTooLarge:
+            return self._captured(whole=False)
+        except (aiohttp.ClientError, TimeoutError):
             whole = False
+        else:
+            whole = True
         frames, rest = self._decoder.finish()
         if rest is not None:  # which nothing has ended: neither do we
             frames.append(rest._replace(raw=rest.raw.removesuffix(b"\n\n")))
         self._note(frames)
+        return self._captured(whole=whole)
+
+    def _captured(self, *, whole: bool) -> Captured:
         return Captured(self._events, self._loop.time() - self._began, whole)
+
+    def _feed(self, piece: bytes) -> None:
+        frames: list[Frame] = []
+        try:
+            frames.extend(self._decoder.feed(piece))
+        finally:
+            self._note(frames)
 
     def _note(self, frames: list[Frame]) -> None:
         if frames:

@@ -13,7 +13,11 @@ from sidecar.cli.shared import address, fail, run
 @click.option("--once", is_flag=True, help="One round of every transcript, then exit.")
 @click.option("--listen", metavar="HOST:PORT", envvar="SIDECAR_LISTEN", help="The data plane.")
 def demo(once: bool, listen: str | None) -> None:
-    """Show the sidecar at work, in front of a small upstream of its own."""
+    """Show the sidecar at work, in front of a small upstream of its own.
+
+    \b
+    sidecar demo --once
+    """
     from sidecar.demo.run import demo as run_demo
 
     at = address("--listen", listen) if listen else None

@@ -21,7 +21,11 @@ _HEALTH_TIMEOUT = 5.0
     help="The admin plane of the sidecar that is asked.",
 )
 def health(admin: str) -> None:
-    """Ask a running sidecar whether it is alive: exit 0 if it is, 1 if not."""
+    """Ask a running sidecar whether it is alive: exit 0 if it is, 1 if not.
+
+    \b
+    sidecar health --admin 127.0.0.1:9090
+    """
     import http.client
     import urllib.request
 

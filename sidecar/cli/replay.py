@@ -129,8 +129,8 @@ def _show(out: Iterator[bytes]) -> None:
     from sidecar.printable import printable_lines
 
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    is_terminal = sys.stdout.isatty()
     for piece in out:
-        is_terminal = sys.stdout.isatty()
         click.echo(printable_lines(decoder.decode(piece)) if is_terminal else piece, nl=False)
 
 

@@ -27,7 +27,12 @@ from sidecar.errors import ConfigError
 def serve(
     config_path: Path | None, upstream: str | None, listen: str | None, admin: str | None
 ) -> None:
-    """Serve, by a file (--config) or with the built-in rules in front of --upstream."""
+    """Serve, by a file (--config) or with the built-in rules in front of --upstream.
+
+    \b
+    sidecar serve --upstream http://127.0.0.1:8000/v1
+    sidecar serve --config sidecar.yaml --listen 0.0.0.0:8080
+    """
     from sidecar.rules.catalogue import shipped_catalogue, shipped_names
     from sidecar.rules.config import built_in_config, load_config
     from sidecar.server.app import serve as serve_config
