@@ -7,9 +7,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from sidecar.demo.terminal import RED, Column, Span, columns
 from sidecar.printable import printable_lines
 from sidecar.spoken import ANSWER, spoken
+from sidecar.terminal import RED, Column, Span, columns
 
 _ANCHOR: Final = 24
 """Characters by which the rest of the answer is found again behind something hidden: long enough to

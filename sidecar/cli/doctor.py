@@ -73,7 +73,7 @@ def doctor(
     if key:
         fields.setdefault("Authorization", f"Bearer {key}")
     if sys.stderr.isatty():
-        click.echo(f"asking, for {events * interval + idle:.0f} s or so …", err=True)
+        click.echo(f"asking, for {2 * events * interval + idle:.0f} s or so …", err=True)
     asking = (
         examine_chat(base, fields, model)
         if model

@@ -39,11 +39,11 @@ class Diagnosis(NamedTuple):
         return self.pace is Pace.IN_STEP and not faults
 
 
-def of_drip(stream: Stream, plain: Stream, *, idle: float) -> Diagnosis:
+def of_drip(stream: Stream, plain: Stream | None, *, idle: float) -> Diagnosis:
     """Of a drip that had ``idle`` seconds of silence in it, and of one without the headers against
-    buffering."""
+    buffering, if that was asked for."""
     first = stream.events[0].value if stream.events else {}
-    of_stream, of_plain = _pace_of_drip(stream), _pace_of_drip(plain)
+    of_stream, of_plain = pace_of_drip(stream), pace_of_drip(plain) if plain else None
     signs = first.get("signs")
     findings = (
         *_collected(stream, of_stream),
@@ -70,7 +70,8 @@ def of_chat(stream: Stream) -> Diagnosis:
     return Diagnosis(of_stream, None, products(stream.headers), findings)
 
 
-def _pace_of_drip(stream: Stream) -> Pace | None:
+def pace_of_drip(stream: Stream) -> Pace | None:
+    """How the events of a drip came, by when they say that they were sent."""
     sent, arrived = [], []
     for event in stream.events:
         with suppress(KeyError, TypeError, ValueError):

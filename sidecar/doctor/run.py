@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from sidecar.core.jsontext import dump
 from sidecar.doctor.asking import Question, ask
-from sidecar.doctor.diagnosis import Diagnosis, of_chat, of_drip
+from sidecar.doctor.diagnosis import Diagnosis, of_chat, of_drip, pace_of_drip
+from sidecar.doctor.pace import Pace
 from sidecar.doctor.stream import Stream
 from sidecar.server.routes import DRIP, PREFIX
 
@@ -33,15 +33,16 @@ class Examined(NamedTuple):
 async def examine_drip(
     base_url: str, headers: Mapping[str, str], *, events: int, interval: float, idle: float
 ) -> Examined:
-    """Ask the sidecar at ``base_url``, which is that of a client, for its own stream, and for one
-    without headers against buffering at the same time. Raises NoStream."""
+    """Ask the sidecar at ``base_url``, which is that of a client, for its own stream, and if that
+    came in step for one without headers against buffering. Raises NoStream."""
     url = base_url + DRIP.removeprefix(PREFIX)
     query = f"{url}?events={events}&interval={interval:g}"
     patience = events * interval + MARGIN
-    stream, plain = await asyncio.gather(
-        ask(Question(f"{query}&idle={idle:g}" if idle else query, headers, patience + idle)),
-        ask(Question(f"{query}&plain=1", headers, patience)),
-    )
+    stream = await ask(Question(f"{query}&idle={idle:g}", headers, patience + idle))
+    plain = None
+    if pace_of_drip(stream) is Pace.IN_STEP:
+        # Not at the same time: a client may be allowed one answer only.
+        plain = await ask(Question(f"{query}&plain=1", headers, patience))
     return Examined(url, stream, of_drip(stream, plain, idle=idle))
 
 

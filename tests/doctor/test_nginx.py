@@ -73,7 +73,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str,
 def examine(address: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Its exit code, and what it says to scripts. A fifth of a second is long enough for a busy
     machine to keep step."""
-    pace = ("--events", "12", "--interval", "0.2")
+    pace = ("--events", "10", "--interval", "0.2")
     said = sidecar("doctor", "--url", f"http://{address}/v1", "--json", *pace, *options)
     assert said.err == ""
     return said.code, json.loads(said.out)

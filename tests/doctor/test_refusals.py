@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from sidecar.doctor.asking import Question, ask
+from sidecar.doctor.pace import Pace
 from sidecar.doctor.refusals import NoStream
 from sidecar.doctor.run import examine_chat, examine_drip
 from tests.server.scripted import (
@@ -156,3 +157,10 @@ async def test_a_chat_is_asked_of_the_model() -> None:
     assert call.target == "/v1/chat/completions"
     assert examined.stream.done
     assert len(examined.stream.events) >= 3
+
+
+async def test_one_answer_at_a_time_is_enough() -> None:
+    """For a client that may not have more (`limits.streams_per_client`)."""
+    async with proxied(streams_per_client=1) as rig:
+        examined = await examine_drip(rig.base_url, {}, events=5, interval=0.2, idle=0)
+    assert (examined.diagnosis.pace, examined.diagnosis.plain) == (Pace.IN_STEP, Pace.IN_STEP)
