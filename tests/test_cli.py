@@ -162,6 +162,7 @@ def test_it_explains_every_command() -> None:
         ["doctor", "--url", "ftp://app.example.com/v1"],
         ["doctor", "--url", "https://app.example.com/v1?x"],
         ["doctor", "--url", "https://app.example.com:99999/v1"],
+        ["doctor", "--url", "https://me:secret@app.example.com/v1"],
         ["doctor", "--url", UPSTREAM, "--header", "no colon"],
         ["doctor", "--url", UPSTREAM, "--header", "X: a\r\nHost: b"],
         ["doctor", "--url", UPSTREAM, "--events", "2"],

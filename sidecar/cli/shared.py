@@ -28,6 +28,7 @@ def base_url(option: str, text: str) -> str:
     try:
         parts = urlsplit(text)
         right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        right = right and "@" not in parts.netloc  # a password would be shown
     except ValueError:
         right = False
     if not right or parts.query or parts.fragment or not text.isascii() or not text.isprintable():

@@ -29,7 +29,6 @@ _NUMBER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,6})?")
 
 _SIGNS: Final = (
     "cf-ray",
-    "via",
     "x-amzn-trace-id",
     "x-envoy-attempt-count",
     "x-envoy-expected-rq-timeout-ms",
