@@ -144,7 +144,7 @@ def test_it_says_its_version() -> None:
 def test_it_explains_every_command() -> None:
     said = sidecar("--help")
     assert said.code == 0
-    for name in ("serve", "check", "schema", "replay", "demo", "health"):
+    for name in ("serve", "check", "schema", "replay", "demo", "doctor", "health"):
         assert name in said.out.decode()
         assert sidecar(name, "-h").code == 0
 
@@ -160,6 +160,16 @@ def test_it_explains_every_command() -> None:
         ["serve", "--upstream", UPSTREAM, "--admin", "127.0.0.1:99999"],
         ["serve", "--upstream", UPSTREAM, "--listen", "127.0.0.1:8", "--admin", "127.0.0.1:8"],
         ["check"],
+        ["doctor"],
+        ["doctor", "--url", "app.example.com/v1"],
+        ["doctor", "--url", "ftp://app.example.com/v1"],
+        ["doctor", "--url", "https://app.example.com/v1?x"],
+        ["doctor", "--url", "https://app.example.com:99999/v1"],
+        ["doctor", "--url", "https://me:secret@app.example.com/v1"],
+        ["doctor", "--url", UPSTREAM, "--header", "no colon"],
+        ["doctor", "--url", UPSTREAM, "--header", "X: a\r\nHost: b"],
+        ["doctor", "--url", UPSTREAM, "--events", "2"],
+        ["doctor", "--url", UPSTREAM, "--idle", "601"],
         ["check", "/nowhere.yaml"],
         ["schema"],
         ["schema", "rules"],

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from sidecar.core.channel import Channel
 from sidecar.demo.reading import Reading
-from sidecar.demo.terminal import Column, Span
 from sidecar.demo.transcripts import QUESTION, THINK, Transcript
+from sidecar.terminal import Column, Span
 
 _EXCERPT: Final = 56
 

@@ -14,13 +14,13 @@ from aiohttp import ClientSession, ClientTimeout
 
 from sidecar.demo.reading import Reading, read
 from sidecar.demo.report import Round, conclusion, faults, how_to_call, sides, summary
-from sidecar.demo.terminal import Screen, columns
 from sidecar.demo.transcripts import TRANSCRIPTS, Transcript
 from sidecar.demo.upstream import upstream
 from sidecar.rules.catalogue import shipped_catalogue
 from sidecar.rules.config import Config, load_config
 from sidecar.rules.configvalues import Address
 from sidecar.server.app import serving
+from sidecar.terminal import Screen, columns
 
 Write = Callable[[str], None]
 

@@ -26,6 +26,7 @@ from sidecar.server.access import Access
 from sidecar.server.advice import Advice
 from sidecar.server.cors import Cors
 from sidecar.server.downstream import Downstream
+from sidecar.server.drip import drip
 from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
 from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
 from sidecar.server.inflight import InFlight, Stopping, TooMany
@@ -142,6 +143,8 @@ class Proxy:
         self, request: web.BaseRequest, exchange: Exchange, url: str
     ) -> web.StreamResponse:
         """The answer to a request that is in no wire format, or that no rule can be about."""
+        if exchange.route.kind is Kind.DRIP:
+            return await drip(request, exchange)
         if opens_websocket(request):
             if self._config.websocket is WebSockets.REFUSE:
                 raise Refusal(501, "not_supported", "WebSockets are not served here.")

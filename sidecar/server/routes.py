@@ -16,6 +16,10 @@ from sidecar.wire.stored import STORED, StoredAnswer
 PREFIX = "/v1"
 """Where the API begins on our side, as in the ``base_url`` that a client is given."""
 
+DRIP = PREFIX + "/sidecar/drip"
+"""Where we stream ourselves, for ``sidecar doctor``: beneath the API, where proxies in front of us
+lead it."""
+
 _API = frozenset(
     {
         "assistants",
@@ -56,6 +60,7 @@ class Kind(StrEnum):
     STORED = "stored"
     API = "api"
     LISTED = "listed"
+    DRIP = "drip"
     REFUSED = "refused"
 
 
@@ -64,7 +69,7 @@ _FILTERED = {wire_format.path: wire_format for wire_format in WIRE_FORMATS}
 
 
 class Route(NamedTuple):
-    """``url`` is the target at the upstream, without a query; empty if refused.
+    """``url`` is the target at the upstream, without a query; empty if there is none.
 
     ``wire_format`` is that of the answer if rules are about it; ``stored`` says what is fetched if
     it is an answer of before, or several.
@@ -106,6 +111,8 @@ class Routes:
         if not _PATH.fullmatch(path) or _DOTS.search(path):
             return REFUSED
         method = method.upper()
+        if path == DRIP:
+            return Route(Kind.DRIP, "") if method == "GET" else REFUSED
         if path in _FILTERED and method == "POST":
             return Route(None, self._url(path), _FILTERED[path])
         stored = next((kind for kind in STORED if kind.path.fullmatch(path)), None)
