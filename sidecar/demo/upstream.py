@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from sidecar.demo.transcripts import TRANSCRIPTS, Delta, Transcript
+from sidecar.demo.transcripts import QUESTION, TRANSCRIPTS, Delta, Transcript
 
 Record: TypeAlias = dict[str, Any]
 
@@ -48,8 +48,20 @@ def make_app(pace: float) -> web.Application:
 
 
 async def _list_models(request: web.Request) -> web.Response:
-    models = [{"id": id_, "object": "model", "created": 0, "owned_by": "demo"} for id_ in _MODELS]
-    return web.json_response({"object": "list", "data": models})
+    return web.json_response({"object": "list", "data": [_model(each) for each in TRANSCRIPTS]})
+
+
+def _model(transcript: Transcript) -> Record:
+    """One that is listed; the last three keys tell the playground what it recites."""
+    return {
+        "id": transcript.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "demo",
+        "name": transcript.name,
+        "description": transcript.description,
+        "prompt": QUESTION,
+    }
 
 
 async def _complete(request: web.Request) -> web.StreamResponse:

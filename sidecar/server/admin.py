@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -12,24 +12,32 @@ from sidecar.metrics import Metrics
 from sidecar.server.hosts import Hosts
 from sidecar.server.replies import SERVER, Refusal, error_reply
 
+More = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]]
+
 
 class Admin:
     """Serves ``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` is asked each time.
 
-    Nothing here changes anything, and no page of a browser may read it.
+    Nothing here changes anything, and no page of a browser may read it; but for what ``more``
+    serves, which is asked first and answers None to what is not its own.
     """
 
-    def __init__(self, metrics: Metrics, ready: Callable[[], bool], hosts: Hosts) -> None:
+    def __init__(
+        self, metrics: Metrics, ready: Callable[[], bool], hosts: Hosts, more: More | None = None
+    ) -> None:
         self._metrics = metrics
         self._ready = ready
         self._hosts = hosts
+        self._more = more
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; the handler of the admin listener."""
         try:
             self._hosts.check(request)
+            if self._more is not None and (reply := await self._more(request)) is not None:
+                return reply
         except Refusal as refusal:
-            return error_reply(refusal.status, refusal.fault)
+            return error_reply(refusal.status, refusal.fault, refusal.headers)
         if request.method not in ("GET", "HEAD"):
             return error_reply(405, Fault("method_not_allowed", "Only GET is served here."))
         match request.path:
@@ -42,10 +50,10 @@ class Admin:
                 accept = request.headers.get("Accept", "")
                 # Some of it is large, and every stream would wait.
                 body, content_type = await asyncio.to_thread(self._metrics.render, accept)
-                reply = web.Response(body=body)
-                reply.headers["Content-Type"] = content_type
-                reply.headers["Server"] = SERVER
-                return reply
+                rendered = web.Response(body=body)
+                rendered.headers["Content-Type"] = content_type
+                rendered.headers["Server"] = SERVER
+                return rendered
         return error_reply(404, Fault("not_found", "/healthz, /readyz and /metrics are here."))
 
 

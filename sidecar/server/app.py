@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.metrics import Metrics
+from sidecar.playground.plane import PATH, Playground
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import Address
@@ -128,8 +129,12 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
             return made
 
         running: Running | None = None
+        playground = Playground(config, rules, upstream, reporting, in_flight)
         plane = Admin(
-            metrics, lambda: running is not None and running.ready, Hosts((), config.admin)
+            metrics,
+            lambda: running is not None and running.ready,
+            Hosts((), config.admin),
+            playground.serve if config.playground else None,
         )
         admin = listener(plane.serve, ADMIN_CONNECTIONS)
         admin_address = await admin.start(config.admin)
@@ -152,6 +157,13 @@ async def serve(config: Config, catalogue: Catalogue) -> None:
         upstream = config.upstream.base_url
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
+        if config.playground:
+            log.warning(
+                "playground on http://%s%s: who reaches it can send prompts upstream, and sees "
+                "what the rules hide",
+                running.admin,
+                PATH,
+            )
         if not config.rules:
             log.warning("the rules are empty: nothing is filtered")
         number = await received
