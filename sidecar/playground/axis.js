@@ -1,7 +1,7 @@
 /**
  * The time axis: when either side had what, drawn as two strips and told in a table.
  *
- * Positions are percentages in SVG, so that nothing on the page moves while the axis grows.
+ * It is drawn anew for each frame while a run lasts, at a fixed height: nothing else moves.
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -15,6 +15,8 @@ const MARKS = {
 const SIDES = ["model", "client"];
 const TOP = { model: 22, client: 66 };
 const STRIP = 14;
+const EDGE = 10; // pixels beside the strips
+const APART = 19; // pixels between two numbers; the line of each stands where its time is
 const MAX_STRETCHES = 400; // of one side: what alternates more often is no picture any more
 
 export class Axis {
@@ -26,7 +28,9 @@ export class Axis {
       const row = rows.insertRow();
       const head = document.createElement("th");
       head.scope = "row";
-      head.append(element("span", "number", index + 1), label);
+      const both = document.createElement("div");
+      both.append(element("span", "number", index + 1), element("span", "", label));
+      head.append(both);
       row.append(head);
       for (const side of SIDES) {
         const cell = row.insertCell();
@@ -34,6 +38,7 @@ export class Axis {
         this.cells[cell.id] = cell;
       }
     }
+    new ResizeObserver(() => this.draw()).observe(svg);
     this.reset();
   }
 
@@ -87,27 +92,37 @@ export class Axis {
     return performance.now() - this.started;
   }
 
+  /** The marks of `side` in the order of their times. */
+  happened(side) {
+    return Object.keys(MARKS)
+      .map((name, index) => ({ number: index + 1, time: this.times[`${side}-${name}`] }))
+      .filter(({ time }) => time !== undefined)
+      .sort((a, b) => a.time - b.time);
+  }
+
   draw() {
     const ends = Object.values(this.times);
     const now = this.running ? this.elapsed() : Math.max(0, ...ends);
     const scale = Math.max(1000, now * 1.04);
-    const at = (time) => `${3 + (94 * time) / scale}%`;
+    const width = Math.max(0, this.svg.clientWidth - 2 * EDGE);
+    const at = (time) => EDGE + (width * time) / scale;
     const parts = [];
     for (const side of SIDES) {
       const y = TOP[side];
-      parts.push(shape("text", { x: "3%", y: y - 7, class: "side" }, side));
-      parts.push(shape("rect", { x: "3%", y, width: "94%", height: STRIP, rx: 3, class: "track" }));
+      parts.push(shape("text", { x: EDGE, y: y - 7, class: "side" }, side));
+      parts.push(shape("rect", { x: EDGE, y, width, height: STRIP, rx: 3, class: "track" }));
       for (const { kind, start, end } of this.stretches[side]) {
         if (kind === null) continue;
-        const width = `${(94 * ((end ?? now) - start)) / scale}%`;
-        parts.push(shape("rect", { x: at(start), y, width, height: STRIP, class: kind }));
+        const long = Math.max(0, at(end ?? now) - at(start));
+        parts.push(shape("rect", { x: at(start), y, width: long, height: STRIP, class: kind }));
       }
-      for (const [index, name] of Object.keys(MARKS).entries()) {
-        const time = this.times[`${side}-${name}`];
-        if (time === undefined) continue;
+      let free = 0;
+      for (const { number, time } of this.happened(side)) {
+        const x = Math.max(at(time), free);
+        free = x + APART;
         parts.push(shape("line", { x1: at(time), x2: at(time), y1: y - 3, y2: y + STRIP + 3 }));
-        parts.push(shape("circle", { cx: at(time), cy: y + STRIP / 2, r: 8 }));
-        parts.push(shape("text", { x: at(time), y: y + STRIP / 2 + 4, class: "n" }, index + 1));
+        parts.push(shape("circle", { cx: x, cy: y + STRIP / 2, r: 8 }));
+        parts.push(shape("text", { x, y: y + STRIP / 2 + 4, class: "n" }, number));
       }
     }
     const step = [250, 500, 1000, 2000, 5000, 10000, 30000, 60000].find((s) => scale / s < 6);

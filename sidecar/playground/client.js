@@ -49,21 +49,24 @@ export async function* ask({ baseUrl, body, apiKey = "", headers = {}, signal })
 /** The events in the body of an answer, a ReadableStream of bytes that may be cut anywhere. */
 export async function* events(stream) {
   let begun = false;
+  let ended = false;
   for await (const { comment, name, data } of frames(stream)) {
+    if (ended) continue; // to leave before the server has closed would look like an abort
     if (!begun) yield { type: "begun" };
     begun = true;
     if (comment !== undefined) {
       if (comment.startsWith("status ")) yield* statusEvents(parsed(comment.slice(7)));
     } else if (data === "[DONE]") {
+      ended = true;
       yield { type: "done" };
-      return;
     } else if (name === "status") {
       yield* statusEvents(parsed(data));
     } else {
       const chunk = parsed(data);
       if (chunk?.error || name === "error") {
+        ended = true;
         yield failure(chunk?.error, "The answer ended with an error.");
-        return;
+        continue;
       }
       yield* statusEvents(chunk?.sidecar?.status);
       // Of several choices this shows the first.
@@ -72,7 +75,7 @@ export async function* events(stream) {
       if (delta?.content) yield { type: "text", text: delta.content };
     }
   }
-  yield failure(null, "The answer broke off.");
+  if (!ended) yield failure(null, "The answer broke off.");
 }
 
 /**

@@ -118,7 +118,7 @@ async function showRaw(body) {
       if (record.channel === "reasoning" && !isBlank) axis.mark("model", "first_reasoning");
       if (record.channel === "content" && !isBlank) axis.mark("model", "first_visible");
       if (record.channel !== "separator") axis.paint("model", record.channel);
-      panes.raw.add(record.text, record.channel);
+      panes.raw.add(record.text, record.channel, { field: Boolean(record.field) });
     } else if (record.error) {
       panes.raw.fail(record.error);
     } else {
@@ -147,7 +147,7 @@ async function showAnswer(name, signal) {
       case "status":
         if (event.text) axis.mark("client", "first_status");
         axis.paint("client", event.text ? "status" : null);
-        tell(event.text, { busy: Boolean(event.text) });
+        tell(event.text, { look: event.text && "busy" });
         break;
       case "source":
         addSource(event);
@@ -169,7 +169,7 @@ async function showAnswer(name, signal) {
         break;
       case "done":
         axis.mark("client", "done");
-        tell(`Done after ${seconds(axis.elapsed())}`);
+        tell(`Done after ${seconds(axis.elapsed())}`, { look: "done" });
         break;
     }
   }
@@ -184,9 +184,10 @@ function clear() {
   tell("");
 }
 
-function tell(text, { busy = false } = {}) {
+/** One line for the reader; `look` is that of the spinner: busy, done, or none. */
+function tell(text, { look = "" } = {}) {
   $("status").textContent = text;
-  $("spinner").classList.toggle("busy", busy);
+  $("spinner").className = `spinner ${look}`;
 }
 
 function addSource({ title, url }) {
@@ -212,12 +213,13 @@ function pane(box) {
     return node;
   }
   return {
-    add(text, channel) {
-      if (last?.dataset.channel === channel) {
+    add(text, channel, { field = false } = {}) {
+      if (last?.dataset.channel === channel && "field" in last.dataset === field) {
         last.firstChild.appendData(text);
       } else {
         last = append(made("span", text));
         last.dataset.channel = channel;
+        if (field) last.dataset.field = "";
         if (LABELS[channel]) last.title = last.dataset.label = LABELS[channel];
       }
       if (follows) box.scrollTop = box.scrollHeight;

@@ -93,7 +93,7 @@ class Playground:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """The answer to one request; None if it is for nothing that is here. Raises Refusal."""
         match request.method, request.path:
-            case "GET", path if path in self._files:
+            case "GET" | "HEAD", path if path in self._files:
                 content_type, body = self._files[path]
                 return web.Response(
                     body=body, content_type=content_type, charset="utf-8", headers=_SAFE
@@ -130,10 +130,9 @@ class Playground:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer as any client would get it. Raises Refusal."""
         run = self._runs.named(request.headers.get(RUN, ""))
-        proxy = self._proxy(self._chosen(request), run)
         try:
             async with run.answering():
-                return await proxy.serve(request)
+                return await self._proxy(self._chosen(request), run).serve(request)
         except TimeoutError:
             # Its head may be out, so that there is no other way to say so.
             raise ConnectionResetError from None
