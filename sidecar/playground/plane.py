@@ -134,8 +134,9 @@ class Playground:
             async with run.answering():
                 return await self._proxy(self._chosen(request), run).serve(request)
         except TimeoutError:
-            # Its head may be out, so that there is no other way to say so.
-            raise ConnectionResetError from None
+            if request.writer.output_size:
+                raise ConnectionResetError from None  # in an answer there is no place to say so
+            raise Refusal(504, "timeout", "A run of the playground has taken too long.") from None
 
     def _chosen(self, request: web.BaseRequest) -> RuleSet:
         name = request.headers.get(RULE)

@@ -79,6 +79,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         response_headers=(),
         websocket=WebSockets.REFUSE,
         access=Access(),
+        playground=False,
     )
 
 
