@@ -93,6 +93,8 @@ async function run() {
   const name = Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join("");
   clear();
   $("stop").disabled = false;
+  // On a phone they are below the form.
+  if ($("sides").getBoundingClientRect().top > innerHeight * 0.7) $("sides").scrollIntoView();
   try {
     const raw = await fetch(`playground/runs/${name}`, { credentials: "omit", signal });
     if (!raw.ok) throw new Error((await raw.json()).error.message);
@@ -118,7 +120,7 @@ async function showRaw(body) {
       if (record.channel === "reasoning" && !isBlank) axis.mark("model", "first_reasoning");
       if (record.channel === "content" && !isBlank) axis.mark("model", "first_visible");
       if (record.channel !== "separator") axis.paint("model", record.channel);
-      panes.raw.add(record.text, record.channel, { field: Boolean(record.field) });
+      panes.raw.add(record.text, record.channel);
     } else if (record.error) {
       panes.raw.fail(record.error);
     } else {
@@ -213,13 +215,12 @@ function pane(box) {
     return node;
   }
   return {
-    add(text, channel, { field = false } = {}) {
-      if (last?.dataset.channel === channel && "field" in last.dataset === field) {
+    add(text, channel) {
+      if (last?.dataset.channel === channel) {
         last.firstChild.appendData(text);
       } else {
         last = append(made("span", text));
         last.dataset.channel = channel;
-        if (field) last.dataset.field = "";
         if (LABELS[channel]) last.title = last.dataset.label = LABELS[channel];
       }
       if (follows) box.scrollTop = box.scrollHeight;

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from sidecar.core.channel import Segment
 from sidecar.core.jsontext import dump
-from sidecar.core.stats import FIELD
 from sidecar.server.replies import Refusal
 
 Record: TypeAlias = dict[str, Any]
@@ -60,9 +59,7 @@ class Run:
     def judge(self, segment: Segment) -> None:
         """A piece of the answer was judged."""
         if segment.text:
-            record: Record = {"channel": segment.channel.value, "text": segment.text}
-            if segment.format_id == FIELD:
-                record["field"] = True
+            record = {"channel": segment.channel.value, "text": segment.text}
             self._add(record, len(segment.text))
 
     def fail(self, error: object) -> None:

@@ -20,7 +20,12 @@ MARKS: Final = ("first_byte", "first_reasoning", "first_status", "first_visible"
 _WATCH = """
 window.shifts = [];
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) window.shifts.push(entry.value);
+  for (const entry of list.getEntries()) {
+    for (const { node, previousRect: was, currentRect: is } of entry.sources) {
+      const what = node?.id || node?.outerHTML?.slice(0, 60) || node?.data?.slice(0, 60);
+      window.shifts.push(`${what}: from ${was.x},${was.y} to ${is.x},${is.y}`);
+    }
+  }
 }).observe({ type: "layout-shift", buffered: true });
 """
 
@@ -71,9 +76,9 @@ class Watched:
         texts = {mark: await cell.text_content() or "" for mark, cell in cells.items()}
         return {mark: float(text.split()[0]) for mark, text in texts.items() if text != "–"}
 
-    async def shifts(self) -> list[float]:
-        """How far anything on the page has moved without being asked to (Layout Instability)."""
-        found: list[float] = await self.page.evaluate("window.shifts")
+    async def shifts(self) -> list[str]:
+        """What has moved on the page, and whither (Layout Instability API)."""
+        found: list[str] = await self.page.evaluate("window.shifts")
         return found
 
     async def shoot(self, name: str) -> None:
