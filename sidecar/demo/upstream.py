@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
@@ -90,11 +90,12 @@ async def _stream(
     )
     await response.prepare(request)
     delay = transcript.delay * request.app[_PACE]
-    for chunk in _chunks(transcript, include_usage=include_usage):
-        await response.write(_event(json.dumps(chunk)))
-        await asyncio.sleep(delay)
-    await response.write(_event("[DONE]"))
-    await response.write_eof()
+    with suppress(ConnectionError):  # whoever asked has heard enough
+        for chunk in _chunks(transcript, include_usage=include_usage):
+            await response.write(_event(json.dumps(chunk)))
+            await asyncio.sleep(delay)
+        await response.write(_event("[DONE]"))
+        await response.write_eof()
     return response
 
 
