@@ -24,6 +24,7 @@ from sidecar.rules.config import Config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.server.exchange import Reporting
 from sidecar.server.headers import STREAM
+from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
 from sidecar.server.proxy import Proxy
 from sidecar.server.replies import SERVER, Refusal, json_reply
@@ -85,6 +86,7 @@ class Playground:
         self._reporting = reporting
         self._in_flight = in_flight
         self._runs = Runs()
+        self._hosts = Hosts((), config.admin, everywhere=True)
         self._files = {
             PATH + path: (content_type, (_FOLDER / name).read_bytes())
             for path, (name, content_type) in _FILES.items()
@@ -99,17 +101,17 @@ class Playground:
                     body=body, content_type=content_type, charset="utf-8", headers=_SAFE
                 )
             case "GET", "/playground/rules":
-                _check_origin(request)
+                self._check_page(request)
                 names = [rule.name for rule in self._rules.rules]
                 return json_reply(200, dump({"rules": names}, exact=False), _SAFE)
             case "GET", path if path.startswith("/playground/runs/"):
-                _check_origin(request)
+                self._check_page(request)
                 return await self._raw_side(request, path.rpartition("/")[2])
             case "GET", "/v1/models":
-                _check_origin(request)
+                self._check_page(request)
                 return await self._proxy(self._rules).serve(request)
             case "POST", "/v1/chat/completions":
-                _check_origin(request)
+                self._check_page(request)
                 return await self._answer(request)
         return None
 
@@ -138,6 +140,18 @@ class Playground:
                 raise ConnectionResetError from None  # in an answer there is no place to say so
             raise Refusal(504, "timeout", "A run of the playground has taken too long.") from None
 
+    def _check_page(self, request: web.BaseRequest) -> None:
+        """Raises Refusal for a page of another origin (Fetch Standard, "Origin" header; Fetch
+        Metadata, 2.4), or of one that was made to lead here. A browser says its origin with every
+        POST, so one without comes from no page of ours."""
+        self._hosts.check(request)
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        authority = None if origin is None else origin.partition("://")[2]
+        is_own = authority is not None and authority == request.headers.get("Host")
+        is_silent = origin is None and request.method == "GET"
+        if not (is_own or is_silent) or site not in (None, "same-origin"):
+            raise Refusal(403, "origin_not_allowed", "Only the playground's own page may ask here.")
+
     def _chosen(self, request: web.BaseRequest) -> RuleSet:
         name = request.headers.get(RULE)
         if name is None:
@@ -152,14 +166,3 @@ class Playground:
         return Proxy(
             self._config, rules, self._upstream, self._reporting, self._in_flight, **formats
         )
-
-
-def _check_origin(request: web.BaseRequest) -> None:
-    """Raises Refusal for a page of another origin (Fetch Standard, "Origin" header; Fetch Metadata,
-    2.4). A browser says its origin with every POST, so one without comes from no page of ours."""
-    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-    authority = None if origin is None else origin.partition("://")[2]
-    is_own = authority == request.headers.get("Host")
-    is_silent = origin is None and request.method == "GET"
-    if not (is_own or is_silent) or site not in (None, "same-origin"):
-        raise Refusal(403, "origin_not_allowed", "Only the playground's own page may ask here.")

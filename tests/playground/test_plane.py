@@ -19,6 +19,7 @@ from sidecar.playground import runs
 from sidecar.playground.plane import MAX_REQUEST, PATH
 from sidecar.rules.accesssection import Access, ClientKey
 from sidecar.rules.config import built_in_config
+from sidecar.rules.configvalues import Address
 from tests.server.scripted import ROLE, event, streamed, text
 
 from .rig import both_sides, demo, scripted
@@ -157,6 +158,16 @@ async def test_a_name_that_was_made_to_lead_here_gets_nothing(session: ClientSes
         for path in ("/playground", "/playground/rules", "/v1/models"):
             headers = {"Host": f"rebound.example:{port}"}
             async with session.get(origin + path, headers=headers) as reply:
+                assert reply.status == 421
+
+
+async def test_not_even_where_others_can_connect(session: ClientSession) -> None:
+    async with demo(admin=Address("0.0.0.0", 0)) as origin:
+        port = origin.rpartition(":")[2]
+        authority = f"rebound.example:{port}"
+        headers = {"Host": authority, "Origin": f"http://{authority}"}
+        for path in ("/playground/rules", "/v1/models"):
+            async with session.get(f"http://127.0.0.1:{port}{path}", headers=headers) as reply:
                 assert reply.status == 421
 
 
