@@ -161,7 +161,11 @@ def replay(
 @click.option("--once", is_flag=True, help="One round of every transcript, then exit.")
 @click.option("--listen", metavar="HOST:PORT", envvar="SIDECAR_LISTEN", help="The data plane.")
 def demo(once: bool, listen: str | None) -> None:
-    """Show the sidecar at work, in front of a small upstream of its own."""
+    """Show the sidecar at work, in front of a small upstream of its own.
+
+    Without --once it then serves, and its first line is the address of a page, the playground, that
+    shows the same in a browser.
+    """
     from sidecar.demo.run import demo as run_demo
 
     address = _address("--listen", listen) if listen else None
