@@ -14,7 +14,7 @@ const LABELS = {
   tool_result: "tool result",
   markup: "markup",
 };
-const PATIENCE = 5000; // milliseconds for the list of models, without which the form works, too
+const PATIENCE = 2000; // milliseconds for the list of models, without which the form works, too
 const MAX_MODELS = 500;
 
 const $ = (id) => document.getElementById(id);

@@ -155,6 +155,31 @@ async def test_a_prompt_goes_to_the_real_upstream_with_the_key(opened: Open) -> 
             assert await page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
 
 
+async def test_reasoning_that_a_rule_lets_through_is_shown_apart(opened: Open) -> None:
+    async with scripted(rules=[rule(reasoning="move")]) as (origin, upstream):
+        upstream.reply(recorded("m"))
+        async with opened(origin) as seen:
+            upstream.reply(streamed(ROLE, text("<think>9:40?</think>9:40."), FINISH, DONE))
+            await seen.page.get_by_label("Prompt").fill("?")
+            await seen.ask()
+            parts = seen.page.locator("#answer [data-channel]")
+            assert await parts.all_text_contents() == ["9:40?", "9:40."]
+            assert await parts.first.get_attribute("data-label") == "reasoning"
+            assert "first_reasoning" in await seen.times("client")
+
+
+async def test_asking_again_ends_what_was_asked_before(opened: Open) -> None:
+    async with demo(PACE) as origin, opened(origin) as seen:
+        ask = seen.page.get_by_role("button", name="Ask")
+        await ask.click()
+        await expect(seen.page.get_by_role("status")).to_have_text("Thinking…")
+        await seen.page.get_by_role("radio", name=TOOLS.name).check()
+        await ask.click()
+        await seen.done()
+        assert await seen.answer() == TOOLS.visible
+        assert await seen.written("content") == TOOLS.visible
+
+
 async def test_stop_ends_the_model_too(opened: Open) -> None:
     async with scripted() as (origin, upstream):
         upstream.reply(recorded("m"))
