@@ -72,10 +72,15 @@ export class Axis {
   /** `name` has happened on `side`, if it had not before. */
   mark(side, name) {
     const id = `${side}-${name}`;
-    if (id in this.times) return;
+    if (this.has(side, name)) return;
     this.times[id] = this.elapsed();
     this.cells[id].textContent = seconds(this.times[id]);
     if (name === "done") this.paint(side, null);
+  }
+
+  /** Whether it has. */
+  has(side, name) {
+    return `${side}-${name}` in this.times;
   }
 
   /** From now on `side` is at `kind`: a channel, `status`, or null for nothing. */

@@ -99,7 +99,8 @@ async function run() {
     const raw = await fetch(`playground/runs/${name}`, { credentials: "omit", signal });
     if (!raw.ok) throw new Error((await raw.json()).error.message);
     axis.start();
-    await Promise.all([showRaw(raw.body), showAnswer(name, signal)]);
+    const [isRead] = await Promise.all([showRaw(raw.body), showAnswer(name, signal)]);
+    explain(isRead);
   } catch (error) {
     if (running === controller) tell(signal.aborted ? "Stopped." : "");
     if (!signal.aborted) panes.answer.fail(error.message);
@@ -111,7 +112,9 @@ async function run() {
   running = null;
 }
 
+/** Returns whether a rule was about the answer, so that it was read. */
 async function showRaw(body) {
+  let isRead = false;
   for await (const { data } of frames(body)) {
     if (data === undefined) continue;
     const record = JSON.parse(data);
@@ -125,11 +128,19 @@ async function showRaw(body) {
       panes.raw.fail(record.error);
     } else {
       axis.mark("model", record.mark);
-      if (record.read === false) {
-        $("raw-note").textContent = "No rule is about this answer: the client gets it as it is.";
-      }
+      isRead = record.read ?? isRead;
     }
   }
+  return isRead;
+}
+
+/** Why the left side is empty, if it is. */
+function explain(isRead) {
+  if (axis.has("model", "first_byte")) return;
+  $("raw-note").textContent =
+    isRead || !axis.has("client", "first_byte")
+      ? "The model streamed nothing."
+      : "No rule is about this answer: the client gets it as it is.";
 }
 
 async function showAnswer(name, signal) {
@@ -166,7 +177,7 @@ async function showAnswer(name, signal) {
         break;
       case "error":
         panes.answer.fail(event.message);
-        tell("");
+        tell("The answer failed.");
         axis.paint("client", null);
         break;
       case "done":

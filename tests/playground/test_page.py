@@ -216,6 +216,34 @@ async def test_an_answer_that_fails_says_so_after_what_came(
             assert "done" not in await seen.times("client")
 
 
+async def test_an_error_instead_of_an_answer_is_told(opened: Open) -> None:
+    async with scripted() as (origin, upstream):
+        upstream.reply(recorded("m"))
+        async with opened(origin) as seen:
+            error = b'{"error": {"message": "slow down", "type": "rate_limit"}}'
+            upstream.reply(response("429 Too Many Requests", body=error))
+            await seen.page.get_by_label("Prompt").fill("?")
+            await seen.page.get_by_role("button", name="Ask").click()
+            await expect(seen.page.locator("#answer .error")).to_have_text("slow down")
+            await expect(seen.page.get_by_role("status")).to_have_text("The answer failed.")
+            await expect(seen.page.locator("#raw-note")).to_have_text("The model streamed nothing.")
+            [complaint] = seen.complaints
+            assert "429" in complaint  # the browser's own line
+            seen.complaints.clear()
+
+
+async def test_an_answer_that_no_rule_is_about_is_said_to_be_so(opened: Open) -> None:
+    async with scripted(rules=[]) as (origin, upstream):
+        upstream.reply(recorded("m"))
+        async with opened(origin) as seen:
+            upstream.reply(streamed(ROLE, text("<think>9:40?</think>9:40."), FINISH, DONE))
+            await seen.page.get_by_label("Prompt").fill("?")
+            await seen.ask()
+            assert await seen.answer() == "<think>9:40?</think>9:40."
+            note = "No rule is about this answer: the client gets it as it is."
+            await expect(seen.page.locator("#raw-note")).to_have_text(note)
+
+
 async def test_what_a_model_writes_is_text_and_nothing_else(opened: Open) -> None:
     """Markup, scripts, and characters that turn the text's direction around; in the answer, in the
     reasoning, and in what a tool calls a source."""
