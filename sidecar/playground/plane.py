@@ -29,10 +29,9 @@ from sidecar.server.inflight import InFlight
 from sidecar.server.proxy import Proxy
 from sidecar.server.replies import SERVER, Refusal, json_reply
 from sidecar.server.upstream import UpstreamClient
+from sidecar.wire.formats import WIRE_FORMATS
 
 PATH: Final = "/playground"
-CHAT: Final = "/v1/chat/completions"
-MODELS: Final = "/v1/models"
 RUN: Final = "X-Sidecar-Run"
 """With which the page says of which run it asks for the answer."""
 RULE: Final = "X-Sidecar-Rule"
@@ -162,7 +161,5 @@ class Playground:
         return chosen
 
     def _proxy(self, rules: RuleSet, run: Run | None = None) -> Proxy:
-        formats = {} if run is None else {"formats": watched_formats(run)}
-        return Proxy(
-            self._config, rules, self._upstream, self._reporting, self._in_flight, **formats
-        )
+        formats = WIRE_FORMATS if run is None else watched_formats(run)
+        return Proxy(self._config, rules, self._upstream, self._reporting, self._in_flight, formats)

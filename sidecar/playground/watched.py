@@ -22,15 +22,18 @@ class WatchedChat(Chat):
         run.begin()
 
     def repeat(self, data: bytes) -> Reading | None:
+        """Every event is read in full."""
         return None
 
     def read(self, event: Parsed) -> Reading:
+        """Judge one chunk, and tell that it came. Raises MalformedChunk."""
         self._run.hear()
         if isinstance(event.value, dict) and event.value.get("error"):
             self._run.fail(event.value["error"])
         return super().read(event)
 
     def refuse(self, error: Any, status: int) -> list[bytes]:
+        """What a client is told of upstream's ``error``, which is told as it is."""
         self._run.fail(error)
         return super().refuse(error, status)
 
