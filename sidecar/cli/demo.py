@@ -15,6 +15,9 @@ from sidecar.cli.shared import address, fail, run
 def demo(once: bool, listen: str | None) -> None:
     """Show the sidecar at work, in front of a small upstream of its own.
 
+    Without --once it then serves, and its first line is the address of a page, the playground, that
+    shows the same in a browser.
+
     \b
     sidecar demo --once
     """

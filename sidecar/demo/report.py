@@ -74,11 +74,14 @@ def sides(round_: Round) -> tuple[Column, Column]:
     return left, Column("what the client sees", right)
 
 
-def how_to_call(sidecar: str, upstream: str) -> list[str]:
-    """How a client of one's own calls the sidecar at base URL ``sidecar``."""
+def how_to_call(sidecar: str, upstream: str, playground: str) -> list[str]:
+    """How a client of one's own calls the sidecar at base URL ``sidecar``, and where a browser
+    shows the same."""
     body = f'{{"model": "{THINK.model}", "stream": true, "messages": '
     body += f'[{{"role": "user", "content": "{QUESTION}"}}]}}'
     return [
+        f"See it in a browser: {playground}",
+        "",
         "Call it yourself, with curl:",
         "",
         f"    curl -N {sidecar}/chat/completions -H 'Content-Type: application/json' \\",

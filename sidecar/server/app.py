@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sidecar.metrics import Metrics
+from sidecar.playground.plane import PATH
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import Address
@@ -91,7 +92,7 @@ class Running:
         self._in_flight.limits = replace(config.limits, streams=descriptors.streams)
         self._listeners.limit(config, descriptors)
         self._config = config
-        _warn_without_rules(config)
+        _warn(config, self.admin)
 
     @property
     def under_way(self) -> int:
@@ -147,6 +148,7 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
             observed,
             lambda: running is not None and running.ready,
             Hosts((), config.admin),
+            service.play,
         )
         listeners = Listeners(
             Listener(service.serve, malformed=service.malformed), Listener(plane.serve)
@@ -181,7 +183,7 @@ async def serve(read: Read, source: Source | None = None) -> None:
         upstream = config.upstream.base_url
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
-        _warn_without_rules(config)
+        _warn(config, running.admin)
         async with AsyncExitStack() as stack:
             if source is not None:
                 reloader = Reloader(source, read, running.use, running.metrics, asked)
@@ -202,9 +204,17 @@ async def _in_background(run: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-def _warn_without_rules(config: Config) -> None:
+def _warn(config: Config, admin: Address) -> None:
+    """What somebody should know who did not mean it."""
     if not config.rules:
         log.warning("the rules are empty: nothing is filtered")
+    if config.playground:
+        log.warning(
+            "playground on http://%s%s: who reaches it can send prompts upstream, and sees what "
+            "the rules hide",
+            admin,
+            PATH,
+        )
 
 
 def _answers(number: int) -> str:

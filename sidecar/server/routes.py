@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -64,8 +64,8 @@ class Kind(StrEnum):
     REFUSED = "refused"
 
 
-_FILTERED = {wire_format.path: wire_format for wire_format in WIRE_FORMATS}
-"""The wire formats by the paths of the requests whose answers are filtered, when they are POST."""
+_FILTERED = frozenset(wire_format.path for wire_format in WIRE_FORMATS)
+"""The paths of the requests whose answers are filtered, when they are POST."""
 
 
 class Route(NamedTuple):
@@ -97,14 +97,21 @@ REFUSED = Route(Kind.REFUSED, "")
 
 
 class Routes:
-    """``base_url`` is the upstream's; ``paths`` are globs that are forwarded besides the API."""
+    """``base_url`` is the upstream's; ``paths`` are globs that are forwarded besides the API;
+    ``formats`` are the wire formats, each as it is to be read."""
 
-    def __init__(self, base_url: str, paths: Collection[str]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        paths: Collection[str],
+        formats: Iterable[WireFormat] = WIRE_FORMATS,
+    ) -> None:
         parts = urlsplit(base_url)
         self._base_url = base_url
         self._root = base_url.removesuffix(PREFIX)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._paths = tuple(paths)
+        self._formats = {wire_format.path: wire_format for wire_format in formats}
 
     def find(self, method: str, path: str) -> Route:
         """The route of a request; ``path`` as it came, without its query."""
@@ -114,7 +121,7 @@ class Routes:
         if path == DRIP:
             return Route(Kind.DRIP, "") if method == "GET" else REFUSED
         if path in _FILTERED and method == "POST":
-            return Route(None, self._url(path), _FILTERED[path])
+            return Route(None, self._url(path), self._formats[path])
         stored = next((kind for kind in STORED if kind.path.fullmatch(path)), None)
         if stored is not None and method in stored.methods:
             return Route(Kind.STORED, self._url(path), stored=stored)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from sidecar.core.stream import Fault
 from sidecar.metrics import Metrics
+from sidecar.playground.plane import Playground
+from sidecar.playground.runs import Runs
 from sidecar.rules.config import Config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.server.accesslog import access_log
@@ -34,6 +38,7 @@ class _Generation:
         observed: Observed,
         in_flight: InFlight,
         tracing: Tracing | None,
+        runs: Runs,
     ) -> None:
         self.config = config
         self.requests = 0
@@ -58,6 +63,9 @@ class _Generation:
         if config.access.keys:
             metrics.tell_clients_apart()
         self.proxy = Proxy(config, rules, self.upstream, reporting, in_flight)
+        self.playground: Playground | None = None
+        if config.playground:
+            self.playground = Playground(config, rules, self.upstream, reporting, in_flight, runs)
 
     @property
     def parts(self) -> tuple[Models | UpstreamClient, ...]:
@@ -81,7 +89,7 @@ class Service:
         in_flight: InFlight,
         tracing: Tracing | None,
     ) -> None:
-        self._shared = (metrics, observed, in_flight, tracing)
+        self._shared = (metrics, observed, in_flight, tracing, Runs())
         self._newest = _Generation(config, rules, None, *self._shared)
         self._living = [self._newest]
         self._closing: set[asyncio.Task[None]] = set()
@@ -97,13 +105,15 @@ class Service:
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; the handler of the data listener."""
-        generation = self._newest
-        generation.requests += 1
-        try:
+        with self._serving() as generation:
             return await generation.proxy.serve(request)
-        finally:
-            generation.requests -= 1
-            self._leave(generation)
+
+    async def play(self, request: web.BaseRequest) -> web.StreamResponse | None:
+        """The answer to a request of the playground's page; None if it is for something else, or
+        there is no playground. Raises Refusal."""
+        with self._serving() as generation:
+            playground = generation.playground
+            return None if playground is None else await playground.serve(request)
 
     def malformed(self, request: web.BaseRequest, reply: web.StreamResponse, fault: Fault) -> None:
         """What has come is no request that is read, and ``reply`` says so."""
@@ -114,6 +124,17 @@ class Service:
         await asyncio.gather(*self._closing)
         for part in dict.fromkeys(part for each in self._living for part in each.parts):
             await part.close()
+
+    @contextmanager
+    def _serving(self) -> Iterator[_Generation]:
+        """The newest one serves a request."""
+        generation = self._newest
+        generation.requests += 1
+        try:
+            yield generation
+        finally:
+            generation.requests -= 1
+            self._leave(generation)
 
     def _leave(self, generation: _Generation) -> None:
         """Close what nobody will use any more, if the last request of an old generation ended."""
