@@ -220,7 +220,7 @@ def test_each_mistake_of_a_file_is_a_sentence_with_its_line(tmp_path: Path) -> N
     said = sidecar("check", path)
     assert said.code == 1
     assert said.out == b""
-    lines = said.err.splitlines()
+    *lines, _ = said.err.splitlines()
     starts = [re.match(rf"{re.escape(str(path))}:(\d+):\d+: \S", line) for line in lines]
     assert [start and int(start[1]) for start in starts] == [2, 3, 6, 7, 9]
     assert "drop" in lines[2]
@@ -245,7 +245,7 @@ def test_a_format_with_a_wrong_example_is_told_which(tmp_path: Path) -> None:
     )
     said = sidecar("check", folder)
     assert said.code == 1
-    [line] = said.err.splitlines()
+    line, _ = said.err.splitlines()
     assert line.startswith(str(folder / "think.yaml"))
     assert "visible is 'Hello', expected 'Hullo'" in line
 

@@ -30,6 +30,7 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """
     from sidecar.checking import check as check_paths
     from sidecar.checking import summary
+    from sidecar.readme import explained
 
     live = sys.stderr.isatty()
     right, wrong = check_paths(paths, os.environ, begins=_tell if live else None)
@@ -43,6 +44,8 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
             click.echo(file)
         for mistake in wrong:
             click.echo(mistake, err=True)
+        if wrong and (where := explained(wrong)):
+            click.echo(where, err=True)
     if wrong:
         sys.exit(1)
     if not as_json:

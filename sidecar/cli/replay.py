@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from sidecar.cli.shared import fail
+from sidecar.cli.shared import refuse
 from sidecar.errors import ConfigError
 
 
@@ -98,7 +98,7 @@ def _rule(config_path: Path | None, name: str | None) -> tuple[Any, int]:
         )
         catalogue = shipped_catalogue(config.formats)
     except ConfigError as error:
-        fail(str(error))
+        refuse(error)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     if not rules.rules:
         raise click.UsageError("The configuration has no rules: nothing is filtered.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.shared import address, fail, run
+from sidecar.cli.shared import address, fail, refuse, run
 from sidecar.errors import ConfigError
 
 
@@ -61,5 +61,7 @@ def serve(
         if listens == read.config.admin and listens.port:
             raise click.UsageError(f"--listen and --admin are both {listens}.")
         run(serve_by(read, source))
-    except (ConfigError, OSError) as error:
+    except ConfigError as error:
+        refuse(error)
+    except OSError as error:
         fail(str(error))

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
+from sidecar.errors import ConfigError
+
 
 def address(option: str, text: str) -> Any:
     """The value of an option that is a HOST:PORT."""
@@ -67,6 +69,14 @@ def echo_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """Say what is wrong with a file, and where the README explains it, and exit 1."""
+    from sidecar.readme import explained
+
+    where = explained(error.mistakes)
+    fail(f"{error}\n{where}" if where else str(error))
 
 
 def fail(text: str) -> NoReturn:

@@ -6,11 +6,10 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 import pytest
-import pytest_asyncio
 
 from .browser import Watched, launched, watched
 
@@ -27,13 +26,16 @@ class Open(Protocol):
         """``options`` are those of a browser's context, such as its viewport."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture
 async def opened() -> AsyncIterator[Open]:
-    """Opens the page; what goes wrong in it fails the test."""
+    """Opens the page; what goes wrong in it fails the test. Each test has a browser of its own, in
+    its own event loop: one that outlives a loop may never answer again."""
     if CHROMIUM is None:
         refuse = pytest.fail if "SIDECAR_REQUIRE_BROWSER" in os.environ else pytest.skip
         refuse("there is no chromium")
-    async with launched(CHROMIUM) as browser:
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(LIMIT):
+            browser = await stack.enter_async_context(launched(CHROMIUM))
 
         @asynccontextmanager
         async def open_(origin: str, **options: Any) -> AsyncIterator[Watched]:
@@ -42,3 +44,5 @@ async def opened() -> AsyncIterator[Open]:
                 assert page.complaints == []
 
         yield open_
+        async with asyncio.timeout(LIMIT):
+            await stack.aclose()

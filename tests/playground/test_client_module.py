@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import ClientSession
 
 from sidecar.demo.transcripts import TOOLS, TRANSCRIPTS, Transcript
@@ -16,8 +15,6 @@ from tests.server.scripted import DONE, FINISH, ROLE, event, text
 from .browser import Watched
 from .conftest import Open
 from .rig import both_sides, demo
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Event = dict[str, Any]
 
@@ -45,7 +42,7 @@ PLAIN = ROLE + text("Hello") + FINISH + DONE
 BROKEN_OFF = {"type": "error", "message": "The answer broke off.", "code": None}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest.fixture
 async def page(opened: Open) -> AsyncIterator[Watched]:
     """A page that has the module."""
     async with demo() as origin, opened(origin) as seen:

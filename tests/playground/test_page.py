@@ -16,8 +16,6 @@ from tests.server.scripted import DONE, FINISH, ROLE, event, response, rule, str
 from .conftest import Open
 from .rig import demo, scripted
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 PACE = 0.25
 """Of the transcripts: slow enough to be streams, and a quarter of their time."""
 
