@@ -16,6 +16,10 @@ class Decoder(Protocol):
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """The frames that ``chunk`` completes. Raises EventTooLarge."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with an event."""
+
     def only(self, chunk: bytes) -> bytes | None:
         """The data of ``chunk``, if nothing waits and it is just one event without a name."""
 

@@ -138,6 +138,14 @@ class Lane:
         self._seam.passed(text)
         return True
 
+    @property
+    def settled(self) -> re.Pattern[bytes] | None:
+        """Finds, in a JSON string in UTF-8, what a text must not have to be visible as it is and
+        without effect; None if each has one."""
+        if self._plain_stops is None or self._line.blank or not self._seam.settled:
+            return None
+        return self._place.later.unread_stops
+
     def feed(self, text: str) -> list[Segment]:
         """What ``text`` makes certain, in order."""
         if not text:

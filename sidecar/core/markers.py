@@ -23,6 +23,7 @@ from sidecar.core.spelling import (
     SPACE,
     Spelling,
 )
+from sidecar.core.unread import NOT_PLAIN
 
 QUOTE_STOPS = "`~\n"
 """The characters that code spans and fences are made of (CommonMark 0.31, 4.5 and 6.1)."""
@@ -137,7 +138,7 @@ class MarkerSet:
     Of two markers with the same literal and place the first one given counts.
     """
 
-    __slots__ = ("_tries", "body_stops", "firsts", "restricted", "stops")
+    __slots__ = ("_tries", "_unread_stops", "body_stops", "firsts", "restricted", "stops")
 
     def __init__(
         self,
@@ -164,9 +165,20 @@ class MarkerSet:
             "|".join([*map(re.escape, quoting), *_beginnings(together)]) or "(?!)"
         )
         """Finds the next character at which something may begin."""
+        self._unread_stops: re.Pattern[bytes] | None = None
         self.body_stops = re.compile(
             "[" + re.escape("".join(sorted(self.firsts)) + BODY_STOPS) + "]"
         )
+
+    @property
+    def unread_stops(self) -> re.Pattern[bytes]:
+        """The same as ``stops`` in a JSON string in UTF-8, and what must be read in one; made on
+        first use."""
+        if self._unread_stops is None:
+            # Every alternative is a sequence of characters, and UTF-8 is found only where it is.
+            stops = self.stops.pattern.encode()
+            self._unread_stops = re.compile(NOT_PLAIN + b"|" + stops)
+        return self._unread_stops
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:
         """What stands at ``start``, a position that is all of ``places``."""

@@ -35,6 +35,11 @@ class LineDecoder:
         self._buffer += rest
         self._check(len(self._buffer))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with a line."""
+        return not self._buffer
+
     def only(self, chunk: bytes) -> bytes | None:
         """The data of ``chunk``, if nothing waits and it is just one line."""
         if self._buffer or len(chunk) > self._limit or chunk.find(b"\n") != len(chunk) - 1:

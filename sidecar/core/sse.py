@@ -67,6 +67,11 @@ class Decoder:
                 yield frame(block + b"\n\n")
         self._keep(rest)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with an event."""
+        return self._started and not self._buffer
+
     def only(self, chunk: bytes) -> bytes | None:
         """The data of ``chunk``, if nothing waits and it is just one event, as most reads of a
         paced stream are. Nothing is taken: :meth:`feed` would find the same."""

@@ -16,6 +16,7 @@ from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.status import Beat, Carrier, Statuses
+from sidecar.core.unread import Around, Settled, Unread
 
 
 class Fault(NamedTuple):
@@ -64,6 +65,11 @@ class Wire(Carrier, Protocol):
     def hesitates(self) -> bool:
         """Whether the text that was read last holds something back that may be visible."""
 
+    @property
+    def settled(self) -> Settled | None:
+        """The events that pass without effect, as the answer stands now; None if there are none
+        such."""
+
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of an event that is like one that passed in all but its text; None if it
         must be read in full, and then nothing happened."""
@@ -109,7 +115,12 @@ class StreamFilter:
         self.stats = wire.stats
         self._wire = wire
         self._framing = wire.framing
+        self._limit = limit
         self._decoder = wire.framing.decoder(limit)
+        self._around: Around | None = None
+        """What stands before and after the data of an event that passed as it came."""
+        self._unread: Unread | None = None
+        """The events that pass unread, as the answer stands now."""
         self._passes_unreadable = passes_unreadable
         self._progress = wire.progress
         self._statuses = statuses
@@ -117,6 +128,8 @@ class StreamFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
+        if self._unread is not None and self._unread.passes(chunk):
+            return chunk
         if self.done:
             return b""
         repeated = self._repeat(chunk) if self._trace is None else None
@@ -130,7 +143,7 @@ class StreamFilter:
                     break
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
-        self._note_held()
+        self._note_state()
         return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
@@ -175,8 +188,15 @@ class StreamFilter:
         """That of the answer."""
         return self._framing.content_type
 
-    def _note_held(self) -> None:
+    def _note_state(self) -> None:
+        """Note how the answer stands, after an event that was read."""
         self.holds = self._wire.hesitates
+        self._unread = None
+        if self._around is None or self.holds or self.done or not self._decoder.idle:
+            return
+        settled = self._wire.settled
+        if settled is not None and settled.name == self._around.name:
+            self._unread = Unread(settled, self._around, self._limit)
 
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""
@@ -190,13 +210,14 @@ class StreamFilter:
         reading = None if data is None else self._wire.repeat(data)
         if data is None or reading is None:
             return None
-        if reading.verdict is not _PASS:
-            self._note_held()
         if self._progress.steps:
             out: list[bytes] = []
             self._tell(out)
-            return b"".join([*out, self._written(reading, data, chunk)])
-        return self._written(reading, data, chunk)
+            written = b"".join([*out, self._written(reading, data, chunk)])
+        else:
+            written = self._written(reading, data, chunk)
+        self._note_state()
+        return written
 
     def _written(self, reading: Reading, data: bytes, chunk: bytes) -> bytes:
         if reading.verdict is not _PASS:
@@ -225,11 +246,18 @@ class StreamFilter:
             out.extend(reading.out)
         elif frame.pure and frame.name == reading.name:
             out.append(frame.raw)
+            self._learn(frame, data)
         else:
             out.append(self._framing.write(data, reading.name))
         self._note(frame, reading.verdict)
         if reading.last:
             self._close(out)
+
+    def _learn(self, frame: Frame, data: bytes) -> None:
+        """Note how the events are written that pass as they came."""
+        before, found, after = frame.raw.partition(data)
+        told = found and self._trace is None
+        self._around = Around(frame.name, before, after) if told else None
 
     def _unreadable(self, frame: Frame, out: list[bytes]) -> None:
         self._wire.stats.unreadable_events += 1
@@ -253,6 +281,7 @@ class StreamFilter:
             mark = frame.raw if frame.pure and not frame.name else mark
         out.append(mark)
         self.done = True
+        self._unread = None
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:
         if self._trace is not None:

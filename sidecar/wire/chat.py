@@ -15,6 +15,7 @@ from sidecar.core.policy import Reasoning, ToolCalls, UnknownFields
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
+from sidecar.core.unread import Settled
 from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK
 from sidecar.wire.choice import Choice
 from sidecar.wire.errors import error_payload, visible_error
@@ -67,6 +68,15 @@ class Chat:
     def hesitates(self) -> bool:
         """Whether the text that was read last holds something back that may be visible."""
         return self._current is not None and self._current.lane.hesitates
+
+    @property
+    def settled(self) -> Settled | None:
+        """The chunks that pass without effect, as the answer stands now."""
+        if self._expected is None:
+            return None
+        template, choice = self._expected
+        stops = choice.settled if choice is self._current else None
+        return None if stops is None else template.around(stops)
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a chunk that is like one that passed in all but its text; None if it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sidecar.core.channel import Channel
@@ -95,6 +96,12 @@ class Choice:
         return (
             self._answering and not self.finished and self.postponed is None and not self._owes_role
         )
+
+    @property
+    def settled(self) -> re.Pattern[bytes] | None:
+        """Finds what such an increment must not have to pass without effect; see
+        :attr:`Texts.settled`."""
+        return self._texts.settled if self.repeats else None
 
     def passes(self, text: str) -> bool:
         """Whether such an increment passes without a closer look; if so it was taken, if not

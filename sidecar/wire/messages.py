@@ -17,6 +17,7 @@ from sidecar.core.policy import FinishReason, Reasoning, ToolCalls
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
+from sidecar.core.unread import Settled
 from sidecar.wire.blockwriter import DELTA, PING, Block, Event, assembled
 from sidecar.wire.checked import an_object
 from sidecar.wire.errors import visible_error
@@ -84,6 +85,15 @@ class Messages:
         return self._blocks.texts.lane.hesitates
 
     # A stream.
+
+    @property
+    def settled(self) -> Settled | None:
+        """The deltas that pass without effect, as the answer stands now."""
+        expected = self._expected
+        if expected is None or expected.left is not None or not expected.still(expected.block):
+            return None
+        stops = self._blocks.texts.settled
+        return None if stops is None else expected.came.around(stops, _DELTA_NAME)
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a delta that is like one that passed in all but its text; None if it

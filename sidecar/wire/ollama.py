@@ -79,6 +79,11 @@ class OllamaChat:
         """Whether the text that was read last holds something back that may be visible."""
         return self._choice.lane.hesitates
 
+    @property
+    def settled(self) -> None:
+        """None: each is read."""
+        return None
+
     def repeat(self, _: bytes) -> Reading | None:
         """None: every line says when it was made, so that none is like another."""
         return None

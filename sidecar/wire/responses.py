@@ -70,6 +70,11 @@ class Responses:
         """Whether the text that was read last holds something back that may be visible."""
         return self._texts.hesitates
 
+    @property
+    def settled(self) -> None:
+        """None: each is read."""
+        return None
+
     def repeat(self, _: bytes) -> Reading | None:
         """Every event has a number of its own: none is like one before."""
         return None

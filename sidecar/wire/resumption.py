@@ -32,6 +32,11 @@ class Resumed:
         """Whether the text that was read last holds something back that may be visible."""
         return self._answer.hesitates
 
+    @property
+    def settled(self) -> None:
+        """None: each is read."""
+        return None
+
     def repeat(self, _: bytes) -> Reading | None:
         """None: every event's number is looked at."""
         return None

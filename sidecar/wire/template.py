@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 
-from sidecar.core.jsontext import dump
+import orjson
 
-# What cannot stand in a JSON string as it is (RFC 8259, 7); an escape must be parsed.
-_NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')
+from sidecar.core.jsontext import dump
+from sidecar.core.unread import NOT_PLAIN, Settled
+
+_NOT_PLAIN = re.compile(NOT_PLAIN)
 
 
 class Template:
@@ -38,6 +40,10 @@ class Template:
         start, _, end = data.partition(said)
         return cls(start + before + b'"', b'"' + end)
 
+    def around(self, stops: re.Pattern[bytes], name: bytes = b"") -> Settled:
+        """The events of this ``name`` that fit, and in whose text ``stops`` finds nothing."""
+        return Settled(name, self._start, self._end, stops)
+
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""
         return data.startswith(self._start) and data.endswith(self._end)
@@ -51,9 +57,13 @@ class Template:
         if not self.fits(data):
             return None
         plain = data[len(self._start) : len(data) - len(self._end)]
-        if len(data) < len(self._start) + len(self._end) or _NOT_PLAIN.search(plain):
+        if len(data) < len(self._start) + len(self._end):
             return None
         try:
-            return plain.decode()
-        except UnicodeDecodeError:
+            if _NOT_PLAIN.search(plain) is None:
+                return plain.decode()
+            # Nothing else can be read as one string: a quote that is not escaped would end it.
+            text: str = orjson.loads(b'"%b"' % plain)
+        except ValueError:
             return None
+        return text

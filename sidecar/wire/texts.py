@@ -6,6 +6,7 @@ text so far; knows nothing of the JSON that it came in.
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -101,6 +102,12 @@ class Texts:
         if self._progress.phase is not _ANSWERING:
             self.show(text)
         return True
+
+    @property
+    def settled(self) -> re.Pattern[bytes] | None:
+        """Finds what more of the content must not have to be visible as it is and without effect;
+        see :attr:`Lane.settled`."""
+        return self._lane.settled if self._progress.phase is _ANSWERING else None
 
     def feed(self, text: str) -> Said:
         """More of the content."""

@@ -201,8 +201,15 @@ def test_prose_leaves_as_its_original_bytes(text: str) -> None:
         assert filter_document(body, wire()) == body
 
 
+def written_again(out: bytes) -> list[object]:
+    """The values of the events, none of which is the one that came."""
+    return [json.loads(event.removeprefix(b"data: ")) for event in out.split(b"\n\n") if event]
+
+
 class LongWay(Completions):
     """Reads every event in full."""
+
+    settled = None
 
     def repeat(self, data: bytes) -> Reading | None:
         return None
@@ -219,7 +226,8 @@ def test_an_example_leaves_as_if_every_event_were_read_in_full(case: Case, polic
     filters = [StreamFilter(each, limit=LIMIT) for each in (short, long)]
     for event in events:
         one, other = (each.feed(event + b"\n\n") for each in filters)
-        assert one == other
+        # A text that was written again may have other escapes.
+        assert one == other or written_again(one) == written_again(other)
     assert short.stats == long.stats
 
 

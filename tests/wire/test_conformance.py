@@ -17,6 +17,7 @@ from sidecar.core.progress import Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import Fault, Reading
+from sidecar.core.unread import Settled
 from sidecar.wire.answer import Answer
 from sidecar.wire.formats import WIRE_FORMATS, WireFormat
 from sidecar.wire.ruling import Ruling
@@ -75,6 +76,10 @@ class Like:
     def refuse(self, error: Any, status: int) -> list[bytes]:
         return self.answer.refuse(error, status)
 
+    @property
+    def settled(self) -> Settled | None:
+        return None
+
     def repeat(self, data: bytes) -> Reading | None:
         return None
 
@@ -106,6 +111,8 @@ class ReadsChunks(Like):
                     return
                 frames, _ = self._decoder.finish()
                 yield from frames
+
+            idle = False
 
             def only(self, _: bytes) -> bytes | None:
                 return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sidecar.core.jsontext import parse
 from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, Unclosed
+from sidecar.core.sse import Decoder
 from sidecar.core.stream import Reading, StreamFilter
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
@@ -32,15 +34,29 @@ VOCABULARIES = {
 class LongWay(Chat):
     """Reads every event in full."""
 
+    settled = None
+
     def repeat(self, data: bytes) -> Reading | None:
         return None
 
 
-def left(chat: Chat, sent: bytes) -> list[bytes]:
-    """What leaves, event by event, so that nothing leaves sooner or later either."""
+def left(chat: Chat, sent: bytes) -> list[list[object]]:
+    """What leaves, event by event, so that nothing leaves sooner or later either. A text that was
+    written again may have other escapes."""
     stream_filter = StreamFilter(chat, limit=LIMIT)
-    events = sent.split(b"\n\n")
-    return [*(stream_filter.feed(one + b"\n\n") for one in events if one), stream_filter.finish()]
+    events = [event + b"\n\n" for event in sent.split(b"\n\n") if event]
+    return [
+        *(_said(stream_filter.feed(event), event) for event in events),
+        _said(stream_filter.finish()),
+    ]
+
+
+def _said(out: bytes, event: bytes = b"") -> list[object]:
+    """The values of the events in ``out``, or its bytes where it is the ``event`` that came."""
+    if out == event:
+        return [out]
+    datas = [frame.data or b"" for frame in Decoder(LIMIT).feed(out)]
+    return [json.loads(data) if data.startswith(b"{") else data for data in datas]
 
 
 @pytest.mark.parametrize("which", POLICIES)
@@ -70,9 +86,9 @@ def test_what_a_tool_returned_does_not_pass_for_more_of_the_answer() -> None:
     result = [chunk({"role": "tool", "content": "SECRET"}), chunk({"content": " SECRET"})]
     ruling = Ruling(POLICIES["default"], VOCABULARIES["default"])
     sent = b"".join(sse(compact(value)) for value in [ROLE, *answer, *result, STOP])
-    out = b"".join(left(Chat(ruling), sent))
-    assert b"look." in out
-    assert b"SECRET" not in out
+    out = str(left(Chat(ruling), sent))
+    assert "look." in out
+    assert "SECRET" not in out
 
 
 def template(text: str) -> Template:
@@ -84,6 +100,7 @@ def template(text: str) -> Template:
 def test_a_template_reads_the_text_of_an_event_that_fits() -> None:
     assert template("Hi").text_of(b'{"a":1,"content":"there","b":2}') == "there"
     assert template("Hi").text_of(b'{"a":1,"content":"","b":2}') == ""
+    assert template("Hi").text_of(b'{"a":1,"content":"\\u003c\\"\\n","b":2}') == '<"\n'
     assert template("Hi").with_text('"\n') == b'{"a":1,"content":"\\"\\n","b":2}'
 
 
@@ -94,7 +111,9 @@ def test_a_template_reads_the_text_of_an_event_that_fits() -> None:
         b'{"a":1,"content":"x","b":3}',
         b'{"a":1,"content":"x","reasoning":"y","b":2}',
         b'{"a":1,"content":"x","content":"y","b":2}',
-        b'{"a":1,"content":"\\u003c","b":2}',
+        b'{"a":1,"content":"\\","b":2}',
+        b'{"a":1,"content":"\\x","b":2}',
+        b'{"a":1,"content":"\\ud800","b":2}',
         b'{"a":1,"content":"\n","b":2}',
         b'{"a":1,"content":"\xff","b":2}',
         b'{"a":1,"content":"\xc0\xbc","b":2}',
