@@ -108,6 +108,11 @@ class Choice:
         nothing happened."""
         return self._texts.passes(text)
 
+    def hides_reasoning(self, text: str) -> bool:
+        """Whether an increment that is like one before in all but its reasoning, which is
+        ``text``, is hidden."""
+        return self._texts.hides_reasoning(text)
+
     def read_text(self, text: str) -> str:
         """What is visible of such an increment; nothing of it may have to be moved."""
         return self._texts.feed(text).visible

@@ -8,10 +8,11 @@ quarter of the cost.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import orjson
 
-from sidecar.core.jsontext import dump
+from sidecar.core.jsontext import STRING, dump
 from sidecar.core.unread import NOT_PLAIN, Settled
 
 _NOT_PLAIN = re.compile(NOT_PLAIN)
@@ -28,17 +29,14 @@ class Template:
 
     @classmethod
     def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
-        """The template of an event whose one ``key`` is ``text``; None if it has none.
-
-        ``data`` must be what a compact dump of its value writes. Then these bytes cannot stand
-        inside a string of it, where quotes are escaped: they are the key and its value.
-        """
-        before = b'"%b":' % key.encode()
-        said = before + dump(text, exact=False)
-        if data.count(said) != 1:
+        """The template of an event, a JSON text, in which a string ``key``'s value is ``text``;
+        None if that cannot be told for certain."""
+        found = [*_member(key).finditer(data)]
+        if len(found) != 1 or orjson.loads(found[0][1]) != text:
             return None
-        start, _, end = data.partition(said)
-        return cls(start + before + b'"', b'"' + end)
+        start, end = data[: found[0].start(1) + 1], data[found[0].end(1) - 1 :]
+        # Without an escape every key is spelled as it is, and every quote is one of a string's.
+        return None if b"\\" in start or b"\\" in end else cls(start, end)
 
     def around(self, stops: re.Pattern[bytes], name: bytes = b"") -> Settled:
         """The events of this ``name`` that fit, and in whose text ``stops`` finds nothing."""
@@ -67,3 +65,12 @@ class Template:
         except ValueError:
             return None
         return text
+
+
+@cache
+def _member(key: str) -> re.Pattern[bytes]:
+    """Finds a member of this key that is a string, if no key is spelled with an escape."""
+    space = rb"[ \t\r\n]*+"
+    return re.compile(
+        b'"%b"' % key.encode() + space + b":" + space + b"(" + STRING + b")", re.DOTALL
+    )
