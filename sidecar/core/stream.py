@@ -191,12 +191,16 @@ class StreamFilter:
     def _note_state(self) -> None:
         """Note how the answer stands, after an event that was read."""
         self.holds = self._wire.hesitates
+        around, unread = self._around, self._unread
         self._unread = None
-        if self._around is None or self.holds or self.done or not self._decoder.idle:
+        if around is None or self.holds or self.done or not self._decoder.idle:
             return
         settled = self._wire.settled
-        if settled is not None and settled.name == self._around.name:
-            self._unread = Unread(settled, self._around, self._limit)
+        if settled is None or settled.name != around.name:
+            return
+        if unread is None or unread.settled is not settled or unread.around is not around:
+            unread = Unread(settled, around, self._limit)
+        self._unread = unread
 
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sidecar.core.channel import Channel
@@ -11,6 +10,7 @@ from sidecar.core.policy import FinishReason, OnEmpty, ToolCalls, ToolResults, U
 from sidecar.core.progress import Progress
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import Fault
+from sidecar.core.unread import Stops
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
@@ -98,8 +98,8 @@ class Choice:
         )
 
     @property
-    def settled(self) -> re.Pattern[bytes] | None:
-        """Finds what such an increment must not have to pass without effect; see
+    def settled(self) -> Stops | None:
+        """What such an increment must not have to pass without effect; see
         :attr:`Texts.settled`."""
         return self._texts.settled if self.repeats else None
 

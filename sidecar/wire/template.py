@@ -13,7 +13,7 @@ from functools import cache
 import orjson
 
 from sidecar.core.jsontext import STRING, dump
-from sidecar.core.unread import NOT_PLAIN, Settled
+from sidecar.core.unread import NOT_PLAIN, Settled, Stops
 
 _NOT_PLAIN = re.compile(NOT_PLAIN)
 
@@ -21,11 +21,12 @@ _NOT_PLAIN = re.compile(NOT_PLAIN)
 class Template:
     """One event's bytes around its text."""
 
-    __slots__ = ("_end", "_start")
+    __slots__ = ("_end", "_settled", "_start")
 
     def __init__(self, start: bytes, end: bytes) -> None:
         self._start = start
         self._end = end
+        self._settled: Settled | None = None
 
     @classmethod
     def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
@@ -38,9 +39,11 @@ class Template:
         # Without an escape every key is spelled as it is, and every quote is one of a string's.
         return None if b"\\" in start or b"\\" in end else cls(start, end)
 
-    def around(self, stops: re.Pattern[bytes], name: bytes = b"") -> Settled:
+    def around(self, stops: Stops, name: bytes = b"") -> Settled:
         """The events of this ``name`` that fit, and in whose text ``stops`` finds nothing."""
-        return Settled(name, self._start, self._end, stops)
+        if self._settled is None or self._settled.stops is not stops:
+            self._settled = Settled(name, self._start, self._end, stops)
+        return self._settled
 
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""

@@ -6,7 +6,6 @@ text so far; knows nothing of the JSON that it came in.
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
 from sidecar.core.progress import Phase, Progress
 from sidecar.core.spelling import normal
+from sidecar.core.unread import Stops
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
 from sidecar.wire.moved import MovedCalls
@@ -104,9 +104,9 @@ class Texts:
         return True
 
     @property
-    def settled(self) -> re.Pattern[bytes] | None:
-        """Finds what more of the content must not have to be visible as it is and without effect;
-        see :attr:`Lane.settled`."""
+    def settled(self) -> Stops | None:
+        """What more of the content must not have to be visible as it is and without effect; see
+        :attr:`Lane.settled`."""
         return self._lane.settled if self._progress.phase is _ANSWERING else None
 
     def feed(self, text: str) -> Said:
