@@ -63,10 +63,11 @@ class Unread:
     text of a verified event. The bytes in which one text ends and the next one begins are taken out
     of what is left, unless the backslash before them makes them a part of a text. Then, if no byte
     is left that a JSON string cannot have, or if what is left reads as one string, each text is the
-    inside of a string, and each event is the verified one with another text. None of the texts has
-    anything that a marker of the place could begin with, nor a line end, and all are UTF-8: so each
-    is what the verified event's was, visible and without effect. A marker that would begin in one
-    text and end in the next one is found as well, since they are searched as one.
+    inside of a string, and each event is the verified one with another text. All are UTF-8, which
+    is looked at before, and none has anything that a marker of the place could begin with, nor a
+    line end: so each is what the verified event's was, visible and without effect. A marker that
+    would begin in one text and end in the next one is found as well, since they are searched as
+    one.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ class Unread:
         if not (chunk.startswith(self._before) and chunk.endswith(self._after)):
             return False
         text = chunk[self._skip : self._stop]
-        if not text or len(chunk) > self._limit:
+        if not text or len(chunk) > self._limit or not (text.isascii() or _is_utf8(text)):
             return False
         if self._between in text:
             if b"\\" + self._between in text:
@@ -103,7 +104,7 @@ class Unread:
             except orjson.JSONDecodeError:
                 return False
             return self._reads(said.encode()) is None
-        return self._came(text) is None and (text.isascii() or _is_utf8(text))
+        return self._came(text) is None
 
 
 def _is_utf8(text: bytes) -> bool:
