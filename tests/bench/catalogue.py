@@ -11,8 +11,8 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.resources import config_dir
 from sidecar.rules.catalogue import load_catalogue
 from sidecar.wire.ruling import Ruling
-from tests.bench import workloads
-from tests.bench.engine import answer, by_turns, check
+from tests.bench import answers
+from tests.bench.engine import by_turns, check, filtered
 
 MAX_RATIO = 1.15
 
@@ -34,15 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     rulings = [Ruling(policy, Vocabulary(formats, policy)) for formats in (many, few)]
     print(f"processor time of a plain answer, {len(many)} families to {len(few)}")
     worst = 0.0
-    for workload in (
-        workloads.plain(arguments.events),
-        workloads.plain(arguments.events, "plain, spaced and escaped", workloads.spaced),
+    for answer in (
+        answers.plain(arguments.events),
+        answers.plain(arguments.events, "plain, spaced and escaped", answers.spaced),
     ):
         for ruling in rulings:
-            check(workload, ruling)
-        all_, think = (partial(answer, workload, ruling) for ruling in rulings)
+            check(answer, ruling)
+        all_, think = (partial(filtered, answer, ruling) for ruling in rulings)
         rounds = zip(*by_turns((all_, think), arguments.rounds), strict=True)
         ratio = median(first / second for first, second in rounds)
         worst = max(worst, ratio)
-        print(f"{workload.name:28} {ratio:.3f} times")
+        print(f"{answer.name:28} {ratio:.3f} times")
     return int(worst > arguments.max_ratio)

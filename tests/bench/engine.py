@@ -18,8 +18,9 @@ from sidecar.resources import config_dir
 from sidecar.rules.catalogue import load_catalogue
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
-from tests.bench import workloads
-from tests.bench.workloads import DONE_EVENT, Workload
+from tests.bench import answers
+from tests.bench.answers import DONE_EVENT, Answer
+from tests.bench.checks import check_stream
 
 EVENT_LIMIT = 8 * 1024 * 1024
 
@@ -33,17 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every workload, print a table; the exit code."""
+    """Measure every kind of answer, print a table; the exit code."""
     ruling = default_ruling()
     print(f"{'µs per event':28} {'events':>7} {'bytes':>6} {'filter':>14} {'json only':>14}")
-    for workload in _workloads(arguments.events):
-        check(workload, ruling)
-        jobs = partial(answer, workload, ruling), partial(_load, workload)
-        filtered, read = by_turns(jobs, arguments.rounds)
-        count = len(workload.events)
-        size = sum(map(len, workload.events)) // count
+    for answer in _answers(arguments.events):
+        check(answer, ruling)
+        jobs = partial(filtered, answer, ruling), partial(_load, answer)
+        ours, read = by_turns(jobs, arguments.rounds)
+        count = len(answer.events)
+        size = sum(map(len, answer.events)) // count
         print(
-            f"{workload.name:28} {count:7} {size:6} {_figures(filtered, count):>14}"
+            f"{answer.name:28} {count:7} {size:6} {_figures(ours, count):>14}"
             f" {_figures(read, count):>14}"
         )
     print("(median / minimum)")
@@ -57,40 +58,30 @@ def default_ruling() -> Ruling:
     return Ruling(policy, Vocabulary(formats, policy))
 
 
-def answer(workload: Workload, ruling: Ruling) -> list[bytes]:
-    """One answer through a filter of its own, an event at a time."""
+def filtered(answer: Answer, ruling: Ruling) -> list[bytes]:
+    """An answer through a filter of its own, an event at a time."""
     stream = StreamFilter(Chat(ruling), limit=EVENT_LIMIT)
     feed = stream.feed
-    return [*map(feed, workload.events), feed(DONE_EVENT)]
+    return [*map(feed, answer.events), feed(DONE_EVENT)]
 
 
-def check(workload: Workload, ruling: Ruling) -> None:
-    """Fails if what is measured is not what the filter is for."""
-    sent = b"".join(answer(workload, ruling))
-    assert visible_text(sent) == workload.visible, workload.name
-    assert sent.endswith(DONE_EVENT), workload.name
+def check(answer: Answer, ruling: Ruling) -> None:
+    """Raises WrongAnswer if what is measured is not what the filter is for."""
+    check_stream(b"".join(filtered(answer, ruling)), answer)
 
 
-def visible_text(stream: bytes) -> str:
-    """The answer's text in an event stream, as a client puts it together."""
-    datas = (block.removeprefix(b"data: ") for block in stream.split(b"\n\n") if block)
-    chunks = [orjson.loads(data) for data in datas if data != b"[DONE]"]
-    deltas = (choice["delta"] for chunk in chunks for choice in chunk["choices"])
-    return "".join(delta.get("content") or "" for delta in deltas)
-
-
-def _workloads(events: int) -> tuple[Workload, ...]:
+def _answers(events: int) -> tuple[Answer, ...]:
     return (
-        workloads.plain(events),
-        workloads.plain(events, "plain, spaced and escaped", workloads.spaced),
-        workloads.reasoning(events),
-        workloads.in_band(events),
-        workloads.calls(events),
+        answers.plain(events),
+        answers.plain(events, "plain, spaced and escaped", answers.spaced),
+        answers.reasoning(events),
+        answers.in_band(events),
+        answers.calls(events),
     )
 
 
-def _load(workload: Workload) -> None:
-    for event in workload.events:
+def _load(answer: Answer) -> None:
+    for event in answer.events:
         orjson.loads(event[6:-2])
 
 

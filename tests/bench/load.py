@@ -1,55 +1,85 @@
 """An upstream and its clients in one process: the two ends of the streams that a proxy relays.
 
 Bare protocols and hand-written HTTP/1.1, so that the proxy is what there is to wait for. Both ends
-know each other, which is how a client acknowledges an event without another connection. Knows
-nothing of processes and processor time.
+know each other: that is how a client acknowledges an event without another connection, and how the
+time of an event is known without a word in it. Knows nothing of processes and processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from enum import StrEnum
-from functools import partial
-from typing import cast
+import time
+from collections import deque
+from typing import NamedTuple, cast
 
-from tests.bench.workloads import DONE_EVENT, Workload
+from tests.bench.answers import Answer
+from tests.bench.checks import WrongAnswer
+from tests.bench.response import Response
+from tests.bench.sending import Flood, Paced, Piece, Sender, pieces
+from tests.bench.workloads import Way, Workload
 
 _STREAM = re.compile(rb'"seed": ?(\d+)')
 """A member of the request's body says which stream it is: a body goes through any proxy whole."""
 
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
+_MODELS = b'{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"o"}]}'
+_MODELS_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(_MODELS), _MODELS)
 )
-_BATCH = 32
-"""Events of one write, where they are sent as fast as possible."""
+_BACKLOG = 1024
 
 
-class Mode(StrEnum):
-    """When the upstream sends the next event."""
+class Stream:
+    """One request and its answer: what both ends know of it. Times are in seconds."""
 
-    LOCKSTEP = "lockstep"
-    """Once the client has received the one before."""
-    BURST = "burst"
-    """At once."""
+    __slots__ = ("arrived", "asked", "first", "response", "sender", "sent")
+
+    def __init__(self) -> None:
+        self.asked = 0.0
+        """When the request was written."""
+        self.first = 0.0
+        """When the first of the body arrived."""
+        self.sent: list[float] = []
+        """When each event was."""
+        self.arrived: list[float] = []
+        """When each event did, if the workload is timed."""
+        self.response = Response()
+        self.sender: Sender | None = None
+
+
+class Job(NamedTuple):
+    """A workload, and the answer that is sent in it."""
+
+    workload: Workload
+    answer: Answer
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def of(cls, workload: Workload) -> Job:
+        """Made before it is measured."""
+        answer = workload.make(workload.events)
+        return cls(workload, answer, pieces(workload, answer))
 
 
 class Load:
-    """``streams`` answers at a time, all of the same workload."""
+    """An upstream that listens, and its clients, for one job after another."""
 
-    def __init__(self, workload: Workload, streams: int, mode: Mode) -> None:
-        self.lockstep = mode is Mode.LOCKSTEP
-        self.pieces = tuple(map(_http_chunk, _pieces(workload, mode)))
-        self._streams = streams
-        self._upstreams: dict[int, _Upstream] = {}
-        self._received = 0
+    job: Job
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.waiting: deque[int] = deque()
+        """Streams that no client has asked for yet."""
+        self._begun = 0
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> int:
         """Start the upstream; the port that it listens to, on loopback."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Upstream(self), "127.0.0.1", 0)
+        self._server = await loop.create_server(
+            lambda: _Upstream(self), "127.0.0.1", 0, backlog=_BACKLOG
+        )
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -58,147 +88,168 @@ class Load:
         if self._server is not None:
             self._server.close()
 
-    async def run(self, port: int, patience: float) -> list[bytes]:
-        """Every stream once, through the proxy at ``port``: what each client received, its event
-        stream without HTTP. Raises TimeoutError if nothing arrives for ``patience`` seconds."""
-        self._upstreams.clear()
+    async def run(self, job: Job, port: int, patience: float) -> list[Stream]:
+        """Every stream once, through the proxy at ``port``. Raises TimeoutError if nothing arrives
+        for ``patience`` seconds, WrongAnswer if a stream is cut off."""
+        self.job, workload = job, job.workload
+        self.streams = [Stream() for _ in range(workload.streams * workload.repeats)]
+        self.waiting.clear()
+        self.waiting.extend(range(len(self.streams)))
+        self._begun = 0
         loop = asyncio.get_running_loop()
-        clients = [_Client(self, number) for number in range(self._streams)]
+        clients = [_Client(self) for _ in range(workload.streams)]
         for client in clients:
-            await loop.create_connection(partial(_itself, client), "127.0.0.1", port)
+            await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
         await self._wait(clients, patience)
-        return [_body(bytes(client.received)) for client in clients]
+        return self.streams
 
     async def _wait(self, clients: list[_Client], patience: float) -> None:
         """A stall is told from slowness by the bytes that arrived since the last look."""
-        waiting = {asyncio.ensure_future(client.done.wait()) for client in clients}
+        pending = {client.done for client in clients}
         seen = -1
-        while waiting:
-            arrived = sum(len(client.received) for client in clients)
-            if arrived == seen:
-                raise TimeoutError(f"{len(waiting)} streams do not go on")
+        while pending:
+            done, pending = await asyncio.wait(
+                pending, timeout=patience, return_when=asyncio.FIRST_EXCEPTION
+            )
+            for future in done:
+                future.result()
+            arrived = sum(client.received for client in clients)
+            if pending and arrived == seen:
+                raise TimeoutError(f"{len(pending)} streams do not go on")
             seen = arrived
-            _, waiting = await asyncio.wait(waiting, timeout=patience)
 
-    def begin(self, stream: int, upstream: _Upstream) -> None:
-        """The request of ``stream`` has come to the upstream."""
-        self._upstreams[stream] = upstream
-        upstream.send()
+    def begin(self, number: int, upstream: _Upstream) -> Sender:
+        """The request of a stream has come to the upstream: what answers it."""
+        stream = self.streams[number]
 
-    def acknowledge(self, stream: int, events: int) -> None:
-        """The client of ``stream`` has received so many more events."""
-        upstream = self._upstreams[stream]
-        for _ in range(events):
-            upstream.send()
+        def sent(events: int) -> None:
+            stream.sent.extend([time.perf_counter()] * events)
+
+        write, way = upstream.write, self.job.workload.way
+        sender: Sender
+        if way is Way.FLOOD:
+            sender = Flood(self.job.pieces, write, sent, upstream.full)
+        elif way is Way.PACED:
+            sender = Paced(self.job.pieces, write, sent)
+        else:
+            sender = Sender(self.job.pieces, write, sent)
+        stream.sender = sender
+        sender.begin()
+        self._begun += 1
+        if way is Way.PACED and self._begun == len(self.streams):
+            self._start_together()
+        return sender
+
+    def _start_together(self) -> None:
+        """All are open: from now on they go on, evenly spread over the interval."""
+        interval = self.job.workload.interval
+        start = asyncio.get_running_loop().time() + interval
+        for number, stream in enumerate(self.streams):
+            sender = cast("Paced", stream.sender)
+            sender.start(start + interval * number / len(self.streams), interval)
 
 
 class _Upstream(asyncio.Protocol):
-    """One request to the model server, and its answer."""
+    """A connection to the model server: requests one after another, and their answers."""
+
+    _transport: asyncio.Transport
 
     def __init__(self, load: Load) -> None:
         self._load = load
         self._request = bytearray()
-        self._pieces = iter(load.pieces)
         self._paused = False
-        self._transport: asyncio.Transport
+        self._sender: Sender | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
 
     def data_received(self, data: bytes) -> None:
         self._request += data
+        if self._request.startswith(b"GET "):
+            # The sidecar asks once for the models that there are.
+            self._request.clear()
+            self.write(_MODELS_ANSWER)
+            return
         stream = _STREAM.search(self._request)
         # The proxy may send the body in chunks; the seed is the last thing in it.
         if stream is not None and self._request.rstrip(b"\r\n0").endswith(b"}"):
-            self._transport.write(_HEAD)
-            self._load.begin(int(stream[1]), self)
+            number = int(stream[1])
+            self._request.clear()
+            self._sender = self._load.begin(number, self)
 
     def pause_writing(self) -> None:
         self._paused = True
 
     def resume_writing(self) -> None:
         self._paused = False
-        self.send()
+        if self._sender is not None:
+            self._sender.room()
 
-    def send(self) -> None:
-        """The next piece; or, if nobody acknowledges them, all that there is room for."""
-        if self._load.lockstep:
-            self._transport.write(next(self._pieces, b""))
-            return
-        while not self._paused and (piece := next(self._pieces, b"")):
-            self._transport.write(piece)
+    def full(self) -> bool:
+        """Whether the socket takes no more for now."""
+        return self._paused
 
 
 class _Client(asyncio.Protocol):
-    """One client: a request, and all that comes back."""
+    """One client: requests one after another on its connection, until none is waiting."""
 
-    def __init__(self, load: Load, stream: int) -> None:
-        self.received = bytearray()
-        self.done = asyncio.Event()
+    _transport: asyncio.Transport
+    _stream: Stream
+
+    def __init__(self, load: Load) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.received = 0
         self._load = load
-        self._stream = stream
-        self._searched = 0
+        self._timed = load.job.workload.timed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(_request(self._stream))
+        self._ask()
 
     def data_received(self, data: bytes) -> None:
-        received = self.received
-        received += data
-        if self._load.lockstep:
-            events = 0
-            while (end := received.find(b"\n\n", self._searched)) >= 0:
-                self._searched = end + 2
-                events += 1
-            if events:
-                self._load.acknowledge(self._stream, events)
-        if received.endswith(b"\r\n0\r\n\r\n"):
-            self.done.set()
-            self._transport.close()
+        stream = self._stream
+        self.received += len(data)
+        try:
+            piece = stream.response.feed(data)
+        except (WrongAnswer, ValueError) as error:
+            self._fail(str(error))
+            return
+        if piece:
+            now = time.perf_counter()
+            stream.first = stream.first or now
+            if self._timed and (events := stream.response.events(piece)):
+                stream.arrived.extend([now] * events)
+                if stream.sender is not None:
+                    stream.sender.acknowledge(events)
+        if stream.response.ended:
+            self._ask()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.done.set()
+        self._fail(f"a stream is cut off: {error or 'closed'}")
+
+    def _ask(self) -> None:
+        if not self._load.waiting:
+            self.done.set_result(None)
+            self._transport.close()
+            return
+        number = self._load.waiting.popleft()
+        self._stream = self._load.streams[number]
+        self._stream.asked = time.perf_counter()
+        self._transport.write(_request(number, self._load.job.workload.way is not Way.DOCUMENT))
+
+    def _fail(self, what: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(WrongAnswer(what))
+            self._transport.abort()
 
 
-def _itself(client: _Client) -> _Client:
-    return client
-
-
-def _request(stream: int) -> bytes:
+def _request(number: int, streamed: bool) -> bytes:
     body = (
-        b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "Hello"}],'
-        b' "seed": %d}' % stream
+        b'{"model": "m", "stream": %s, "messages": [{"role": "user", "content": "Hello"}],'
+        b' "seed": %d}' % (b"true" if streamed else b"false", number)
     )
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     )
-
-
-def _pieces(workload: Workload, mode: Mode) -> list[bytes]:
-    """What is sent at a time; the last piece, without data, ends the body."""
-    events = [*workload.events, DONE_EVENT]
-    size = 1 if mode is Mode.LOCKSTEP else _BATCH
-    starts = range(0, len(events), size)
-    return [*(b"".join(events[start : start + size]) for start in starts), b""]
-
-
-def _http_chunk(data: bytes) -> bytes:
-    """RFC 9112, 7.1; without data it is the last one."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def _body(response: bytes) -> bytes:
-    """The body of a whole response in chunks."""
-    if not response.startswith(b"HTTP/1.1 200"):
-        raise ValueError(f"the proxy answered {response[:300]!r}")
-    parts: list[bytes] = []
-    start = response.index(b"\r\n\r\n") + 4
-    while True:
-        end = response.index(b"\r\n", start)
-        size = int(response[start:end], 16)
-        if not size:
-            return b"".join(parts)
-        parts.append(response[end + 2 : end + 2 + size])
-        start = end + 2 + size + 2

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from tests.bench import loop
 
-_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform"}
+_HEADERS = ("Content-Type", "Content-Length")
+"""Of an answer, what is sent on."""
 
 
 def main() -> None:
@@ -24,14 +25,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.passthrough")
     parser.add_argument("--upstream", required=True, help="what is in front of /chat/completions")
     parser.add_argument("--listen", required=True, help="HOST:PORT")
+    parser.add_argument("--keep", action="store_true", help="use connections again")
     arguments = parser.parse_args()
     host, _, port = arguments.listen.rpartition(":")
-    loop.run(serve(arguments.upstream, host, int(port)))
+    loop.run(serve(arguments.upstream, host, int(port), keep=arguments.keep))
 
 
-async def serve(upstream: str, host: str, port: int) -> None:
-    """Listen, and relay every request to ``upstream``."""
-    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+async def serve(upstream: str, host: str, port: int, *, keep: bool) -> None:
+    """Listen, and relay every request to ``upstream``, on a connection of its own; with ``keep``,
+    on one that is free, if there is one."""
+    connector = aiohttp.TCPConnector(force_close=not keep, limit=0)
     async with aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -42,7 +45,10 @@ async def serve(upstream: str, host: str, port: int) -> None:
         async def relay(request: web.BaseRequest) -> web.StreamResponse:
             body = await request.read()
             async with session.post(f"{upstream}/chat/completions", data=body) as answer:
-                reply = web.StreamResponse(status=answer.status, headers=_HEADERS)
+                headers = {
+                    name: answer.headers[name] for name in _HEADERS if name in answer.headers
+                }
+                reply = web.StreamResponse(status=answer.status, headers=headers)
                 await reply.prepare(request)
                 while chunk := await answer.content.readany():
                     await reply.write(chunk)
@@ -54,7 +60,7 @@ async def serve(upstream: str, host: str, port: int) -> None:
         )
         runner = web.ServerRunner(server)
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, backlog=1024).start()
         await asyncio.Event().wait()
 
 

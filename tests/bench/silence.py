@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from statistics import median
 
 from tests.bench import loop
-from tests.bench.processes import LOAD_CORE, sidecar_command, started
+from tests.bench.processes import pin_load, sidecar_command, started, usable
 
 BUDGET = 0.2
 """Seconds: 'first_after' of the built-in rule for people."""
@@ -40,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the real command, print the times; the exit code."""
-    if sys.platform != "linux" or (os.cpu_count() or 1) < 2:
-        print("needs Linux and two cores", file=sys.stderr)
+    if why := usable():
+        print(why, file=sys.stderr)
         return 2
     waits = loop.run(_measure(arguments.silence, arguments.rounds))
     print(f"upstream is silent for {arguments.silence:g} s, the budget is {BUDGET * 1000:.0f} ms")
@@ -63,7 +62,7 @@ async def _measure(silence: float, rounds: int) -> list[tuple[float, float]]:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     upstream = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     with started("sidecar", sidecar_command, upstream) as proxy:
-        os.sched_setaffinity(0, {LOAD_CORE})
+        pin_load()
         waits = [await _wait(proxy.port) for _ in range(rounds + 1)]
     server.close()
     return waits[1:]  # The first one warms up.
