@@ -213,7 +213,7 @@ def may_be_held(held: str, before: str) -> bool:
         max_size=10,
     ).map("".join)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_only_what_a_stated_rule_must_see_the_end_of_is_held(text: str) -> None:
     running = lane(*ALL)
     for position, character in enumerate(text, 1):

@@ -258,7 +258,7 @@ def test_ordinary_text_leaves_as_it_came(kind: str) -> None:
     kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
 
     @given(texts(*kinds))
-    @settings(max_examples=3000 if EXHAUSTIVE else 300, deadline=None)
+    @settings(max_examples=3000 if EXHAUSTIVE else 300)
     def check(text: str) -> None:
         for pieces in [[text], units(text), *at_random(text, 1)]:
             assert left_of(pieces) == text
@@ -267,7 +267,7 @@ def test_ordinary_text_leaves_as_it_came(kind: str) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=3000 if EXHAUSTIVE else 300, deadline=None)
+@settings(max_examples=3000 if EXHAUSTIVE else 300)
 def test_any_characters_leave_as_they_came(text: str) -> None:
     assume(not any(marker in text for marker in MARKERS))
     assert left_of(units(text)) == text

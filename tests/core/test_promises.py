@@ -118,7 +118,7 @@ PROSE = st.text(
 
 
 @given(PROSE, st.sampled_from(["\n", "\r\n"]))
-@settings(max_examples=400 if EXHAUSTIVE else 80, deadline=None)
+@settings(max_examples=400 if EXHAUSTIVE else 80)
 def test_2_prose_leaves_as_its_original_bytes(text: str, end: str) -> None:
     chat = Chat(Ruling(Policy(), Vocabulary(CATALOGUE.resolve(["all"]), Policy())))
     sent = stream([f"It: {text}", text + "."], end=end, repeat=True)
@@ -300,7 +300,7 @@ def test_a_surrogate_pair_cut_over_two_deltas_is_one_character_to_the_reader(ind
 
 
 @given(st.data())
-@settings(max_examples=1500 if EXHAUSTIVE else 150, deadline=None)
+@settings(max_examples=1500 if EXHAUSTIVE else 150)
 def test_the_promises_hold_for_any_nesting_of_the_markers(data: st.DataObject) -> None:
     together = data.draw(st.sampled_from([["all"], ["all", "react"], ["all", "generic_tool_xml"]]))
     formats = CATALOGUE.resolve(together)

@@ -288,7 +288,7 @@ PIECES = ["<", ">", "/", "think", "THI", "nk", " ", "\n", "&", "lt;", "&lt;", "&
 
 
 @given(st.lists(st.sampled_from([*PIECES, "x", "&#x3C;", "< think >"]), max_size=12).map("".join))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_only_what_may_become_a_marker_is_held(text: str) -> None:
     wishes = Policy(spaced_tags=True, html_escaped=True, case_insensitive=True)
     lane = Lane(Vocabulary([THINK], wishes))

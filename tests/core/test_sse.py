@@ -199,7 +199,7 @@ STREAMS = st.lists(st.tuples(LINES, ENDS), max_size=14).map(
 
 
 @given(STREAMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_frames_of_any_stream_are_the_same_in_every_cut(stream: bytes) -> None:
     def everything(pieces: Iterable[bytes]) -> list[Frame | None]:
         decoder = Decoder(LIMIT)
@@ -213,7 +213,7 @@ def test_the_frames_of_any_stream_are_the_same_in_every_cut(stream: bytes) -> No
 
 
 @given(STREAMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_raw_bytes_of_the_frames_and_blank_lines_are_the_stream(stream: bytes) -> None:
     rest = stream.removeprefix(b"\xef\xbb\xbf")
     for found in decode([stream]):
@@ -222,7 +222,7 @@ def test_the_raw_bytes_of_the_frames_and_blank_lines_are_the_stream(stream: byte
 
 
 @given(st.lists(st.sampled_from([b"data: a", b"data:b", b": c", b"x", b""]), max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_fast_path_for_lf_agrees_with_the_path_for_any_line_end(lines: list[bytes]) -> None:
     stream = b"".join(line + b"\n" for line in lines) + b"\n"
     # A comment with a CR sends the chunk down the other path.

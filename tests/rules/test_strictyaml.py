@@ -240,7 +240,7 @@ PIECES += ['"', "#", "|\n", ">-\n  ", "?", "? ", "!", "!!str ", "&a ", "*a", "%"
 PIECES += ["010", "1.5", "true", "~", "\\", "\\u12", "@", "é", "\r\n", "<<: ", "\t", "\\U00110000"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text())
 def test_any_text_is_a_value_or_mistakes_alike_with_both_parsers(text: str) -> None:
     """No text raises anything but ConfigError, and both parsers say the same of it."""

@@ -191,7 +191,7 @@ PROSE = st.text(alphabet=st.sampled_from([*"abc XYZ.,:;!?()=+-*/019'&\n\tß漢�
 
 
 @given(PROSE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_prose_leaves_as_its_original_bytes(text: str) -> None:
     pieces = [f"It: {text}", text + "."]
     for repeat in (False, True):

@@ -145,7 +145,7 @@ POLICIES = [
 @example(pieces=["<think>", "<th"])
 @example(pieces=["<think>a</think>", "\n", "<"])
 @given(pieces=st.lists(WORDS, max_size=12))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_any_text_comes_to_the_same_whole_and_in_pieces(policy: Policy, pieces: list[str]) -> None:
     streamed = send(ROLE, *(chunk({"content": p}) for p in pieces), STOP, policy=policy).choice()
     body, _ = document(whole({"role": "assistant", "content": "".join(pieces)}), policy=policy)
