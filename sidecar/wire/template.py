@@ -33,7 +33,7 @@ class Template:
         """The template of an event, a JSON text, in which a string ``key``'s value is ``text``;
         None if that cannot be told for certain."""
         found = [*_member(key).finditer(data)]
-        if len(found) != 1 or orjson.loads(found[0][1]) != text:
+        if len(found) != 1 or _read(found[0][1]) != text:
             return None
         start, end = data[: found[0].start(1) + 1], data[found[0].end(1) - 1 :]
         # Without an escape every key is spelled as it is, and every quote is one of a string's.
@@ -63,11 +63,10 @@ class Template:
         try:
             if _NOT_PLAIN.search(plain) is None:
                 return plain.decode()
-            # Nothing else can be read as one string: a quote that is not escaped would end it.
-            text: str = orjson.loads(b'"%b"' % plain)
-        except ValueError:
+        except UnicodeDecodeError:
             return None
-        return text
+        # Nothing else can be read as one string: a quote that is not escaped would end it.
+        return _read(b'"%b"' % plain)
 
 
 @cache
@@ -77,3 +76,12 @@ def _member(key: str) -> re.Pattern[bytes]:
     return re.compile(
         b'"%b"' % key.encode() + space + b":" + space + b"(" + STRING + b")", re.DOTALL
     )
+
+
+def _read(string: bytes) -> str | None:
+    """What a JSON string says; None if it is none, or has half a surrogate pair."""
+    try:
+        text: str = orjson.loads(string)
+    except orjson.JSONDecodeError:
+        return None
+    return text
