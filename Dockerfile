@@ -10,7 +10,6 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
-    PIP_NO_COMPILE=1 \
     PIP_ONLY_BINARY=:all: \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -23,17 +22,17 @@ COPY pyproject.toml README.md ./
 COPY config config
 COPY sidecar sidecar
 # Nothing can be compiled later: the file system is read-only. Bytecode that is not compared with its
-# source has no time of the build in it.
+# source has no time of the build in it; pip's own has (-f: all of it anew).
 RUN python -m hatchling build -t wheel -d dist \
     && python -m pip --python /opt/sidecar/bin/python install --no-deps --no-index dist/*.whl \
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/sidecar/lib \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/sidecar/lib \
     && install -D -m 644 config/sidecar.yaml /etc/sidecar/sidecar.yaml
 
 FROM ${BASE}
 # Nothing is installed in a container. The standard library's bytecode is not in the slim images, and
 # without it every health check would compile what it needs.
 RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip setuptools wheel \
-    && python -m compileall -q --invalidation-mode unchecked-hash \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash \
        -x '/(ensurepip|idlelib|lib2to3|site-packages|tests?|turtledemo)/' /usr/local/lib/python3.*
 COPY --from=build /opt/sidecar /opt/sidecar
 # Mount a file of your own over it, or a folder over /etc/sidecar.

@@ -67,10 +67,8 @@ def serve(
         if config.listen == config.admin and config.listen.port:
             raise click.UsageError(f"--listen and --admin are both {config.listen}.")
         _run(serve_config(config, catalogue))
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         _fail(str(error))
-    except OSError as error:
-        _fail(f"cannot listen: {error.strerror or error}")
 
 
 @main.command(short_help="Check configuration files and format files.")
@@ -170,7 +168,7 @@ def demo(once: bool, listen: str | None) -> None:
     except KeyboardInterrupt:
         sys.exit(0)
     except OSError as error:
-        _fail(f"cannot listen: {error.strerror or error}")
+        _fail(str(error))
 
 
 @main.command(short_help="Ask a running sidecar whether it is alive.")

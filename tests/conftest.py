@@ -7,7 +7,6 @@ from hypothesis import settings
 
 from sidecar.rules.catalogue import shipped_catalogue
 
-
 # How long an example takes says how busy the machine is, and nothing of what is tested.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

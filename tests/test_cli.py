@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
 from sidecar import __version__
+from sidecar.cli import main
 from sidecar.resources import config_dir
 from tests.wire.recordings import FOLDER, Recording, recordings
 
@@ -422,8 +425,20 @@ def test_a_port_that_is_taken_is_a_clear_mistake() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = sidecar("serve", "--upstream", UPSTREAM, "--listen", address, "--admin", ANY)
     assert said.code == 1
-    assert "cannot listen" in said.err
+    assert said.err.startswith(f"cannot listen on {address}: ")
     assert len(said.err.splitlines()) == 1
+
+
+def test_an_error_of_the_system_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every one is about a port."""
+
+    def refuse(_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "ca.pem")
+
+    monkeypatch.setattr("sidecar.server.app.UpstreamClient", refuse)
+    said = CliRunner().invoke(main, ["serve", "--upstream", UPSTREAM, "--listen", ANY])
+    assert said.exit_code == 1
+    assert said.output == "[Errno 2] No such file or directory: 'ca.pem'\n"
 
 
 def test_health_is_0_where_a_sidecar_is_alive_and_1_where_none_is() -> None:

@@ -60,21 +60,24 @@ class Listener:
     async def start(
         self, address: Address, *, reuse_port: bool = False, tls: ssl.SSLContext | None = None
     ) -> Address:
-        """Listen, with ``tls`` if there is one; the address with its real port. Raises OSError if
-        that cannot be.
+        """Listen, with ``tls`` if there is one; the address with its real port. Raises OSError,
+        whose text has the address, if that cannot be.
 
         ``reuse_port``: other processes may listen on it too, and the system gives each connection
         to one of them (SO_REUSEPORT).
         """
-        self._listening = await asyncio.get_running_loop().create_server(
-            self._server,
-            address.host,
-            address.port,
-            backlog=_BACKLOG,
-            reuse_port=reuse_port or None,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else HANDSHAKE,
-        )
+        try:
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._server,
+                address.host,
+                address.port,
+                backlog=_BACKLOG,
+                reuse_port=reuse_port or None,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE,
+            )
+        except OSError as error:
+            raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
         host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)
 

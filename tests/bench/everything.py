@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = Results()
     loop.run(_measure(workloads, rounds, results))
     if _GROWTH in only:
-        _grow(rounds, results)
+        _grow(1 if arguments.short else rounds, results)
     verdicts = judged(results)
     print("### All workloads", report.summary(results), sep="\n\n", end="\n\n")
     print("### Goals", report.goals(verdicts), sep="\n\n")

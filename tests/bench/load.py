@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections import deque
+from functools import partial
 from typing import NamedTuple, cast
 
 from tests.bench.answers import Answer
@@ -97,10 +98,15 @@ class Load:
         self.waiting.extend(range(len(self.streams)))
         self._begun = 0
         loop = asyncio.get_running_loop()
-        clients = [_Client(self) for _ in range(workload.streams)]
-        for client in clients:
-            await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-        await self._wait(clients, patience)
+        clients: list[_Client] = []
+        try:
+            for _ in range(workload.streams):
+                _, client = await loop.create_connection(partial(_Client, self), "127.0.0.1", port)
+                clients.append(client)
+            await self._wait(clients, patience)
+        finally:
+            for client in clients:
+                client.end()
         return self.streams
 
     async def _wait(self, clients: list[_Client], patience: float) -> None:
@@ -128,7 +134,7 @@ class Load:
         write, way = upstream.write, self.job.workload.way
         sender: Sender
         if way is Way.FLOOD:
-            sender = Flood(self.job.pieces, write, sent, upstream.full)
+            sender = Flood(self.job.pieces, write, upstream.full)
         elif way is Way.PACED:
             sender = Paced(self.job.pieces, write, sent)
         else:
@@ -162,7 +168,11 @@ class _Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.write = self._transport.write
+
+    def write(self, data: bytes) -> None:
+        """Send it, if the proxy is still there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         self._request += data
@@ -227,6 +237,13 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(f"a stream is cut off: {error or 'closed'}")
+
+    def end(self) -> None:
+        """Hang up, whatever is still to come."""
+        if self.done.cancel():
+            self._transport.abort()
+        elif not self.done.cancelled():
+            self.done.exception()  # it was told, or another was
 
     def _ask(self) -> None:
         if not self._load.waiting:

@@ -70,7 +70,7 @@ async def measured(load: Load, job: Job, target: Target, proxy: Proxy) -> Round:
         streams=len(streams),
         seconds=elapsed,
         cpu=sum(used),
-        busiest=max(used, default=0.0),
+        busiest=max(used),
         peak=peak,
         first_p50=percentile(firsts, 50),
         first_p99=percentile(firsts, 99),

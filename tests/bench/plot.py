@@ -8,21 +8,21 @@ from tests.bench import targets
 from tests.bench.results import CPU_PER_EVENT, Results, ratio
 
 _BARS = (
-    (targets.NGINX.name, "#8b949e"),
-    (targets.NO_RULE.name, "#58a6a6"),
-    (targets.DEFAULT.name, "#d2804a"),
+    (targets.NGINX.name, "nginx", "#8b949e"),
+    (targets.NO_RULE.name, "sidecar, no rule", "#58a6a6"),
+    (targets.DEFAULT.name, "sidecar, default rules", "#d2804a"),
 )
 _SKIPPED = frozenset({"first", "statuses"})
 """Workloads that say nothing about events."""
 
 _WIDTH, _LEFT, _TOP = 760, 110, 64
-_BAR, _GAP = 11, 12
+_BAR, _GAP = 13, 12
 _MOST = 3.0
 """Times the pass-through: a longer bar is cut off there, and says by its number what it is."""
 
 _STYLE = """\
-text { font: 12px system-ui, sans-serif; fill: #1f2328 } .line { stroke: #1f2328 }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .line { stroke: #e6edf3 } }"""
+text { font: 12px system-ui, sans-serif; fill: #1f2328 } .line { stroke: #8b949e }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }"""
 
 
 def plot(results: Results) -> str:
@@ -35,7 +35,7 @@ def plot(results: Results) -> str:
             continue
         bars = [
             (ratio(measured[target], bare, CPU_PER_EVENT), colour)
-            for target, colour in _BARS
+            for target, _, colour in _BARS
             if target in measured
         ]
         middle = y + len(bars) * _BAR / 2 + 4
@@ -43,11 +43,12 @@ def plot(results: Results) -> str:
         for value, colour in bars:
             width = _x(min(value, _MOST)) - _LEFT
             parts.append(_rect(_LEFT, y, width, _BAR - 1, colour))
-            parts.append(_text(_LEFT + width + 5, y + _BAR - 1, f"{value:.2f}"))
+            parts.append(_text(_LEFT + width + 5, y + _BAR - 2, f"{value:.2f}"))
             y += _BAR
         y += _GAP
     one = _x(1)
-    parts.append(f'<path class="line" d="M{one:.1f} {_TOP - 6}V{y}" stroke-dasharray="3 3"/>')
+    # First, so that it is behind the bars and their numbers.
+    parts.insert(0, f'<path class="line" d="M{one:.1f} {_TOP - 6}V{y}" stroke-dasharray="3 3"/>')
     parts.append(_text(one, y + 14, "pass-through = 1", "middle"))
     height = y + 26
     return (
@@ -61,10 +62,10 @@ def plot(results: Results) -> str:
 def _legend() -> str:
     parts = [_text(_LEFT, 18, "CPU time per event, to that of a bare aiohttp pass-through")]
     x = _LEFT
-    for name, colour in _BARS:
+    for _, name, colour in _BARS:
         parts.append(_rect(x, 32, 10, 10, colour))
         parts.append(_text(x + 15, 41, name))
-        x += 120
+        x += 150
     return "\n".join(parts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.bench import targets
 from tests.bench.goals import Verdict
+from tests.bench.processes import CORES
 from tests.bench.results import (
     CPU_PER_EVENT,
     CPU_PER_STREAM,
@@ -50,12 +50,13 @@ _COLUMNS = (
     "start ms",
 )
 NOTE = """\
-CPU: user and system time of the proxy, the median of the rounds, and their range. ratio: to the
-pass-through's, the median of the rounds' ratios (in the last table, of the default rules). first:
-from a request to the first byte of the answer's body. event: from upstream's write of an event to
-its arrival (but for the first; not known where it floods). Of both, each proxy has what it adds to
-"no proxy": medians of the rounds' percentiles. KiB/stream: what a round's peak adds to a process
-that is warm, by open streams. start: from the process to its first connection."""
+CPU: user and system time of the proxy, the median of the rounds, and their range; of "no proxy",
+what the load itself takes. ratio: to the pass-through's, the median of the rounds' ratios (in the
+last table, of the default rules). first: from a request to the first byte of the answer's body.
+event: from upstream's write of an event to its arrival (but for the first; not known where it
+floods). Of both, each proxy has what it adds to "no proxy": medians of the rounds' percentiles.
+KiB/stream: what a round's peak adds to a process that is warm, by open streams. start: from the
+process to its first connection. In "short" an event is a whole answer."""
 
 
 def machine() -> str:
@@ -64,10 +65,9 @@ def machine() -> str:
         loop = f"uvloop {version('uvloop')}"
     except PackageNotFoundError:
         loop = "asyncio's own loop"
-    cores = len(os.sched_getaffinity(0))
     python = platform.python_version()
     aiohttp = version("aiohttp")
-    return f"{cores} cores, {platform.machine()}, CPython {python}, aiohttp {aiohttp}, {loop}"
+    return f"{len(CORES)} cores, {platform.machine()}, CPython {python}, aiohttp {aiohttp}, {loop}"
 
 
 def table(workload: Workload, results: dict[str, Result]) -> str:
@@ -103,7 +103,7 @@ def goals(verdicts: Sequence[Verdict]) -> str:
         )
         for verdict in verdicts
     ]
-    return _markdown(("workload", "with the default rules", "measured", "goal", ""), rows)
+    return _markdown(("workload", "with the default rules", "measured", "goal", ""), rows, left=2)
 
 
 def as_json(results: Results, verdicts: Sequence[Verdict]) -> str:
@@ -153,16 +153,15 @@ def _ratio(name: str, measured: dict[str, Result]) -> str:
 
 
 def _row(name: str, result: Result, none: Result | None, to_bare: str) -> tuple[str, ...]:
-    if name == targets.NONE.name:
-        costs, memory = ("", "", "", ""), ("", "", "", "")
-    else:
-        each = [round_.cpu_per_event * MICRO for round_ in result.rounds]
-        costs = (
-            _cpu(result),
-            f"{min(each):.2f}–{max(each):.2f}",
-            to_bare,
-            f"{result.median(CPU_PER_STREAM) * MICRO:,.0f}",
-        )
+    each = [round_.cpu_per_event * MICRO for round_ in result.rounds]
+    costs = (
+        _cpu(result),
+        f"{min(each):.2f}–{max(each):.2f}",
+        to_bare,
+        f"{result.median(CPU_PER_STREAM) * MICRO:,.0f}",
+    )
+    memory = ("", "", "", "")
+    if name != targets.NONE.name:
         memory = (
             f"{result.idle / _MEBI:.1f}",
             f"{result.peak / _MEBI:.1f}",
@@ -188,14 +187,19 @@ def _number(figure: float | None, unit: str) -> str:
     return "" if figure is None else f"{figure:.{0 if figure >= 10 else 2}f}{unit}"
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Of words in the first ``left`` columns, and figures in the others."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    first, *others = widths
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(first)]
-        padded += [cell.rjust(width) for cell, width in zip(cells[1:], others, strict=True)]
+        padded = (
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * first, *(f"{'-' * max(1, width - 1)}:" for width in others)]
+    rule = [
+        "-" * width if column < left else f"{'-' * max(1, width - 1)}:"
+        for column, width in enumerate(widths)
+    ]
     return "\n".join([line(columns), line(rule), *map(line, rows)])

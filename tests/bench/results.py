@@ -28,7 +28,7 @@ class Round(NamedTuple):
     seconds: float
     """From the first connection to the last end."""
     cpu: float
-    """Processor time of the proxy, 0 if there is none."""
+    """Processor time of the proxy; where there is none, of the load."""
     busiest: float
     """That of its busiest process."""
     peak: int
@@ -78,10 +78,10 @@ class Result:
     """All rounds of one target in one workload. Seconds and bytes."""
 
     cold_start: float
-    idle: int
-    """Memory when it had just started."""
     open_streams: int
     """At a time."""
+    idle: int = 0
+    """Memory before the first request."""
     warm: int = 0
     """After a first round that does not count."""
     rounds: list[Round] = field(default_factory=list)

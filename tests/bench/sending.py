@@ -97,28 +97,38 @@ class Sender:
 
 class Flood(Sender):
     """Each event by itself, as servers write them, and without waiting, as long as there is room:
-    ``full`` says when there is none."""
+    ``full`` says when there is none. Nobody is told when."""
 
-    def __init__(
-        self, pieces: tuple[Piece, ...], write: Write, sent: Sent, full: Callable[[], bool]
-    ) -> None:
-        super().__init__(pieces, write, sent)
+    def __init__(self, pieces: tuple[Piece, ...], write: Write, full: Callable[[], bool]) -> None:
+        super().__init__(pieces, write, _untold)
         self._full = full
         self._stopped = False
+        self._soon = asyncio.get_running_loop().call_soon
 
     def begin(self) -> None:
         self._stopped = self._full()
-        # In one turn of the event loop uvloop would write them all together.
-        if not self._stopped and self.next():
-            asyncio.get_running_loop().call_soon(self.begin)
+        if self._stopped:
+            return
+        for piece in self._pieces:
+            self._write(piece.segments[0])
+            # In one turn of the event loop uvloop would write them all together.
+            self._soon(self.begin)
+            return
 
     def room(self) -> None:
         if self._stopped:
             self.begin()
 
 
+def _untold(_: int) -> None:
+    pass
+
+
 class Paced(Sender):
     """The first piece at once, and each other at its time, once :meth:`start` is called."""
+
+    _due: float
+    _interval: float
 
     def start(self, first: float, interval: float) -> None:
         """Send the second piece at the time ``first`` of the event loop, and so on."""

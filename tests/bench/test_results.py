@@ -19,7 +19,7 @@ from tests.bench.results import (
 
 def rounds(*cpus: float) -> Result:
     """A target that took so much time in each round of one event."""
-    result = Result(cold_start=0.1, idle=100, open_streams=2, warm=100)
+    result = Result(cold_start=0.1, open_streams=2, warm=100)
     result.rounds = [Round(1, 1, 1.0, cpu, cpu, 300, 0, 0, cpu, cpu) for cpu in cpus]
     return result
 

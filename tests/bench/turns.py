@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ async def by_turns(
     with ExitStack() as stack:
         running = [_start(stack, target, port, workload.streams) for target in targets]
         for one in running:
+            one.result.idle = memory(one.proxy).resident
+        for one in running:
             await _round(load, warming, one)
         for one in running:
             one.result.warm = memory(one.proxy).resident
@@ -45,7 +48,7 @@ async def by_turns(
 
 def _start(stack: ExitStack, target: Target, port: int, streams: int) -> _Running:
     if target.command is None:
-        proxy = Proxy(target.name, (), port, 0.0)
+        proxy = Proxy(target.name, (os.getpid(),), port, 0.0)
     else:
         upstream = f"http://127.0.0.1:{port}/v1"
         start = started(target.name, target.command, upstream, target.processes)
@@ -53,7 +56,7 @@ def _start(stack: ExitStack, target: Target, port: int, streams: int) -> _Runnin
             proxy = stack.enter_context(start)
         except (OSError, RuntimeError) as error:
             raise Broken(str(error)) from error
-    return _Running(target, proxy, Result(proxy.cold_start, memory(proxy).resident, streams))
+    return _Running(target, proxy, Result(proxy.cold_start, streams))
 
 
 async def _round(load: Load, job: Job, one: _Running) -> None:

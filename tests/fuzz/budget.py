@@ -17,6 +17,5 @@ def examples(count: int) -> Callable[[Any], Any]:
     return settings(
         max_examples=count * _LONGER if LONG else count,
         derandomize=not LONG,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

@@ -19,8 +19,10 @@ from tests.locks import ROOT
 CHART: Final = ROOT / "helm" / "sidecar"
 EXAMPLES: Final = ROOT / "helm" / "examples"
 
-VERSIONS: Final = ("1.29", "1.33", "1.37")
+SIDECAR_VERSIONS: Final = ("1.29", "1.33", "1.37")
 """Of Kubernetes: the first with native sidecars, the one that calls them stable, a new one."""
+VERSIONS: Final = ("1.27", *SIDECAR_VERSIONS)
+"""And the first that the chart is for."""
 
 CUSTOM: Final = frozenset({"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"})
 """Kinds that are not Kubernetes' own, so that it has no schema of them."""

@@ -1,4 +1,4 @@
-"""The chart: every switch renders what Kubernetes takes, and wrong values are refused."""
+"""The chart: what it renders fits together, with the program and with its own documents."""
 
 from __future__ import annotations
 
@@ -16,145 +16,8 @@ from sidecar.checking import check
 from tests.locks import ROOT
 from tests.test_cli import free_port, get, serving
 
-from .rendering import CHART, CUSTOM, VERSIONS, Helm, Manifest, mistake, only, pods
-
-VALUES: Manifest = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-SECRET = {"name": "model", "key": "token"}
-PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}
-
-SWITCHES: dict[str, Manifest] = {
-    "nothing": {},
-    "sidecar": {"mode": "sidecar"},
-    "image": {
-        "image": {"digest": "sha256:" + "0" * 64},
-        "imagePullSecrets": [{"name": "registry"}],
-    },
-    "secret": {"upstream": {"baseUrl": "https://models.example/v1", "apiKeySecret": SECRET}},
-    "environment": {
-        "extraEnv": [{"name": "KEY", "valueFrom": {"secretKeyRef": SECRET}}],
-        "extraEnvFrom": [{"secretRef": {"name": "keys"}}],
-        "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
-        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
-    },
-    "pod": {
-        "podLabels": {"team": "a"},
-        "podAnnotations": {"note": "b"},
-        "serviceAccountName": "c",
-        "priorityClassName": "d",
-        "nodeSelector": {"pool": "e"},
-        "tolerations": [{"key": "f", "operator": "Exists"}],
-        "affinity": {"podAntiAffinity": {}},
-        "terminationGracePeriodSeconds": 60,
-    },
-    "no spread": {"topologySpread": {"enabled": False}},
-    "no budget": {"podDisruptionBudget": {"enabled": False}},
-    "budget in per cent": {"podDisruptionBudget": {"maxUnavailable": "20%"}},
-    "service": {"service": {"type": "LoadBalancer", "port": 8000, "annotations": {"a": "b"}}},
-    "ingress": {
-        "ingress": {
-            "enabled": True,
-            "className": "nginx",
-            "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"},
-            "hosts": ["llm.example.com", "*.example.org"],
-            "tls": [{"secretName": "llm", "hosts": ["llm.example.com"]}],
-        }
-    },
-    "ingress without a host": {"ingress": {"enabled": True}},
-    "route": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["l.e"]}},
-    "scaled by CPU": {"autoscaling": {"enabled": True}},
-    "scaled by streams": {"autoscaling": {"enabled": True, "cpu": None, "streamsInFlight": 500}},
-    "network": {"networkPolicy": {"enabled": True}},
-    "closed network": {
-        "networkPolicy": {
-            "enabled": True,
-            "clients": [PEER],
-            "scrapers": [PEER],
-            "egress": [{"to": [PEER], "ports": [{"port": 8000}]}],
-        }
-    },
-    "service monitor": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}},
-    "pod monitor": {"podMonitor": {"enabled": True, "selector": {"app": "a"}}},
-    "rules": {"prometheusRule": {"enabled": True}},
-    "dashboard": {"dashboard": {"enabled": True, "annotations": {"folder": "LLM"}}},
-    "test": {"test": {"model": "m", "apiKeySecret": SECRET}},
-    "formats": {"config": "formats: formats\n", "formats": {"mine": "id: mine\n"}},
-    "global": {"global": {"anything": True}},
-}
-
-KINDS = {
-    "ingress": "Ingress",
-    "route": "HTTPRoute",
-    "scaled by CPU": "HorizontalPodAutoscaler",
-    "network": "NetworkPolicy",
-    "service monitor": "ServiceMonitor",
-    "pod monitor": "PodMonitor",
-    "rules": "PrometheusRule",
-}
-"""What is rendered only with a switch."""
-
-
-def test_the_chart_lints_without_a_warning(helm: Helm) -> None:
-    said = helm.run("lint", "--strict", CHART)
-    assert said.code == 0, said.out
-
-
-@pytest.mark.parametrize("switch", SWITCHES)
-def test_every_switch_renders_what_kubernetes_takes(helm: Helm, switch: str) -> None:
-    manifests = helm.rendered(SWITCHES[switch])
-    assert manifests
-    for manifest in manifests:
-        found = {version: mistake(manifest, version) for version in VERSIONS}
-        assert not any(found.values()), (manifest["kind"], found)
-
-
-@pytest.mark.parametrize("switch", KINDS)
-def test_what_a_switch_adds_is_not_there_without_it(helm: Helm, switch: str) -> None:
-    kind = KINDS[switch]
-    assert only(helm.rendered(SWITCHES[switch]), kind)["metadata"]["name"] == "r-sidecar"
-    assert kind not in {manifest["kind"] for manifest in helm.rendered()}
-
-
-def test_the_schemas_would_refuse_a_field_that_is_misspelt(helm: Helm) -> None:
-    deployment = only(helm.rendered(), "Deployment")
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    container["livenesProbe"] = container.pop("livenessProbe")
-    assert "livenesProbe" in mistake(deployment, VERSIONS[0])
-
-
-def test_custom_resources_say_which_group_they_are_of(helm: Helm) -> None:
-    groups = {"HTTPRoute": "gateway.networking.k8s.io/v1"}
-    for switch in KINDS:
-        for manifest in helm.rendered(SWITCHES[switch]):
-            if manifest["kind"] in CUSTOM:
-                group = groups.get(manifest["kind"], "monitoring.coreos.com/v1")
-                assert manifest["apiVersion"] == group
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"replcas": 3}, "replcas"),
-        ({"upstream": {"baseURL": "http://u/v1"}}, "baseURL"),
-        ({"upstream": {"baseUrl": "u:8000"}}, "baseUrl"),
-        ({"mode": "deployment"}, "mode"),
-        ({"listen": {"port": 70000}}, "port"),
-        ({"config": {"version": 1}}, "config"),
-        ({"podDisruptionBudget": {"maxUnavailable": "a few"}}, "maxUnavailable"),
-        ({"serviceMonitor": {"interval": "often"}}, "interval"),
-        ({"config": "a: [\n"}, "config: is not YAML"),
-        ({"config": "drain: {delay: soon}\n"}, "config: drain.delay: found 'soon'"),
-        ({"config": "drain: {timeout: '${T}'}\n"}, "or set terminationGracePeriodSeconds"),
-        ({"formats": {"mine": "id: mine"}}, "add `formats: formats` to it"),
-        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: name the Gateway"),
-        ({"autoscaling": {"enabled": True, "cpu": None}}, "set cpu, streamsInFlight or both"),
-        ({"admin": {"port": 8080}}, "listen.port and admin.port are both 8080"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_wrong_value_is_refused_and_named(helm: Helm, values: Manifest, said: str) -> None:
-    ended = helm.template(values)
-    assert ended.code != 0
-    assert said in ended.err
+from .rendering import CHART, VERSIONS, Helm, Manifest, mistake, only, pods
+from .switches import SECRET, SWITCHES, VALUES, paths
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
@@ -176,11 +39,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 def test_the_readme_has_every_value() -> None:
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     tables = set(re.findall(r"^\| `([\w.]+)` \|", readme, re.MULTILINE))
-    whole = {"podSecurityContext", "securityContext"}
-    for key, value in VALUES.items():
-        is_section = isinstance(value, dict) and value and key not in whole
-        for leaf in [f"{key}.{inner}" for inner in value] if is_section else [key]:
-            assert leaf in tables
+    assert {".".join(path) for path in paths(VALUES)} <= tables
 
 
 def test_the_versions_are_those_of_the_program() -> None:

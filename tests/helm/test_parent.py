@@ -12,7 +12,7 @@ import yaml
 
 from sidecar.checking import check
 
-from .rendering import EXAMPLES, VERSIONS, Helm, Manifest, mistake, only, pods
+from .rendering import EXAMPLES, SIDECAR_VERSIONS, Helm, Manifest, mistake, only, pods
 
 NATIVE = """\
 apiVersion: v1
@@ -31,8 +31,8 @@ spec:
 KUSTOMIZE = EXAMPLES / "kustomize"
 
 
-def all_right(manifests: list[Manifest], versions: tuple[str, ...] = VERSIONS) -> bool:
-    return not any(mistake(each, version) for each in manifests for version in versions)
+def all_right(manifests: list[Manifest]) -> bool:
+    return not any(mistake(each, version) for each in manifests for version in SIDECAR_VERSIONS)
 
 
 def test_the_example_puts_it_in_front_of_the_model(helm: Helm, vllm: Path) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distribution
@@ -21,11 +22,12 @@ from typing import Any, Final
 
 from tests.locks import BUILD, IMAGE, ROOT
 
-TOOLS: Final = ("buildah", "debootstrap", "bwrap")
+from .container import boxed
+
 DOCKERFILE: Final = ROOT / "Dockerfile"
 
+_TOOLS: Final = ("buildah", "debootstrap", "bwrap")
 _RELEASE: Final = "bookworm"
-_MIRROR: Final = "http://deb.debian.org/debian"
 _LIBRARIES: Final = ("ca-certificates", "libexpat1", "libffi8", "libsqlite3-0", "libssl3")
 """What CPython needs that is not in every Debian system."""
 _LEFT_OUT: Final = (
@@ -38,30 +40,36 @@ _LEFT_OUT: Final = (
     "config-*",
 )
 """Of the standard library: what slim images do not have, or what belongs to this machine alone."""
+_ISOLATION: Final = ("--isolation", "chroot")
+"""What works without an engine's daemon and its privileges."""
 _PATIENCE: Final = 300.0
 """Seconds for one step; the longest one fetches packages."""
 
 
-def missing() -> str | None:
-    """Why no image can be built here; None if one can."""
-    absent = [tool for tool in TOOLS if shutil.which(tool, path=_path()) is None]
-    if absent:
-        return f"there is no {' and no '.join(absent)} here to build and run an image with"
-    return None if os.geteuid() == 0 else "only root can build an image without a container engine"
+class Failed(Exception):
+    """A command failed; its text is what it said."""
+
+
+class Unable(Exception):
+    """This machine can build and run no image of anything; its text says why."""
 
 
 def run(*command: str | Path) -> str:
-    """Run a command; its output. Fails with what it said."""
-    ended = subprocess.run(
-        list(map(str, command)),
-        env=os.environ | {"PATH": _path()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_PATIENCE,
-        check=False,
-    )
-    assert ended.returncode == 0, f"{command[0]}: {ended.stdout[-4000:]}"
+    """Run a command; its output. Raises Failed."""
+    try:
+        ended = subprocess.run(
+            list(map(str, command)),
+            env=os.environ | {"PATH": _path()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(str(error)) from None
+    if ended.returncode != 0:
+        raise Failed(f"{command[0]}: {ended.stdout[-4000:]}")
     return ended.stdout
 
 
@@ -90,18 +98,16 @@ class Image:
 
 @contextmanager
 def built(folder: Path) -> Iterator[Image]:
-    """The image, in a ``folder`` of its own, which is emptied in the end."""
-    store = ("--root", str(folder / "store"), "--runroot", str(folder / "run"))
+    """The image, in a ``folder`` of its own, which is emptied in the end. Raises Unable, and Failed
+    if the image is what is wrong."""
+    # Plain folders: not every file system can be the lower half of an overlay.
+    store = ("--storage-driver", "vfs", "--root", folder / "store", "--runroot", folder / "run")
 
     def buildah(command: str, *arguments: str | Path) -> str:
         return run("buildah", *store, command, *arguments)
 
     try:
-        _make_base(folder / "base")
-        start = buildah("from", "scratch").split()[-1]
-        buildah("copy", "--quiet", start, folder / "base", "/")
-        buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", start)
-        buildah("commit", "--quiet", "--rm", start, _base_name())
+        _make_base(buildah)
         buildah("build", *_options(folder), "--file", DOCKERFILE, "--tag", "sidecar", ROOT)
         archive = folder / "sidecar.tar"
         buildah("push", "--quiet", "sidecar", f"oci-archive:{archive}")
@@ -110,8 +116,50 @@ def built(folder: Path) -> Iterator[Image]:
         root = Path(buildah("mount", container).strip())
         yield Image(root, described["Docker"]["config"], archive)
     finally:
-        subprocess.run(["buildah", *store, "umount", "--all"], capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_base(buildah: Callable[..., str]) -> None:
+    """The image that the Dockerfile begins with: a Debian system with our CPython in /usr/local, as
+    the official ones have theirs. Raises Unable."""
+    if reason := _unfit():
+        raise Unable(reason)
+    try:
+        container = buildah("from", "scratch").split()[-1]
+        root = Path(buildah("mount", container).strip())
+        included = f"--include={','.join(_LIBRARIES)}"
+        run("debootstrap", "--variant=minbase", included, _RELEASE, root, _mirror())
+        # The two ways in which commands run from here on: what fails later is not the machine's.
+        buildah("run", *_ISOLATION, container, "--", "true")
+        run(*boxed(root, {}), "true")
+    except Failed as error:
+        raise Unable(f"this machine cannot make or run a Debian system: {error}") from None
+    shutil.rmtree(root / "var" / "cache" / "apt")
+    shutil.rmtree(root / "var" / "lib" / "apt" / "lists")
+    _install_python(root)
+    buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
+    buildah("commit", "--quiet", "--rm", container, _base_name())
+
+
+def _unfit() -> str | None:
+    """Why nothing can be built here, as far as a look tells; None if that is not so."""
+    absent = [tool for tool in _TOOLS if shutil.which(tool, path=_path()) is None]
+    if absent:
+        return f"there is no {' and no '.join(absent)} here to build and run an image with"
+    if os.geteuid() != 0:
+        return "only root can build an image without a container engine"
+    if platform.freedesktop_os_release().get("VERSION_CODENAME") != _RELEASE:
+        return f"this is not Debian {_RELEASE}, for which the image's CPython has to be"
+    if sys.base_prefix == "/usr":
+        return "this CPython is Debian's own, which works in no other place"
+    return None
+
+
+def _mirror() -> str:
+    """Where this machine has its packages from, as far as apt tells."""
+    wanted = ("Created-By: Packages", f"Codename: {_RELEASE}", "Label: Debian", "Component: main")
+    found = run("apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted).split()
+    return found[0] if found else "http://deb.debian.org/debian"
 
 
 def _base_name() -> str:
@@ -120,12 +168,8 @@ def _base_name() -> str:
     return found[1]
 
 
-def _make_base(root: Path) -> None:
-    """A Debian system with our CPython in /usr/local, as the official images have theirs."""
-    included = f"--include={','.join(_LIBRARIES)}"
-    run("debootstrap", "--variant=minbase", included, _RELEASE, root, _MIRROR)
-    shutil.rmtree(root / "var" / "cache" / "apt")
-    shutil.rmtree(root / "var" / "lib" / "apt" / "lists")
+def _install_python(root: Path) -> None:
+    """Ours, with the pip that installed us."""
     version = "python{}.{}".format(*sys.version_info)
     here, there = Path(sys.base_prefix), root / "usr" / "local"
     library = there / "lib" / version
@@ -163,7 +207,7 @@ def _options(folder: Path) -> Sequence[str]:
     mounts = (f"{wheels}:/wheels:ro", f"{settings}:/etc/pip.conf:ro")
     volumes = [word for mount in mounts for word in ("--volume", mount)]
     # Docker's own format, because OCI's has no HEALTHCHECK.
-    how = ["--isolation", "chroot", "--network", "host", "--pull-never", "--format", "docker"]
+    how = [*_ISOLATION, "--network", "host", "--pull-never", "--format", "docker"]
     return [*how, "--layers=false", "--quiet", *volumes]
 
 

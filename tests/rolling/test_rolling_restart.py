@@ -166,7 +166,7 @@ async def _answer(call: Call, end: asyncio.Event) -> None:
     await call.send(stream_head(), framed(ROLE))
     for number in range(tokens):
         if number:
-            await asyncio.sleep(SECONDS / TOKENS)
+            await asyncio.sleep(SECONDS / (TOKENS - 1))
         await call.send(framed(text("word ")))
     if tokens > 1:
         await end.wait()

@@ -247,7 +247,6 @@ def test_any_text_is_a_value_or_mistakes_alike_with_both_parsers(text: str) -> N
     assert outcome(text, yaml.CSafeLoader) == outcome(text, yaml.SafeLoader)
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_a_mistake_is_one_line(key: str, value: str) -> None:
     """Whatever stands in a file, each of its mistakes is one line."""
