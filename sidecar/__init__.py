@@ -22,7 +22,7 @@ Verdict        for one frame: pass (the original bytes), rewrite, drop
 
 Imports point one way: ``errors <- core <- wire <- rules <- server <- cli``. Everything that
 *decides* (core, wire) is pure: no I/O, no clock, no randomness. Everything that *waits* is in
-``server``, ``demo`` and the command line.
+``server``, ``playground``, ``demo``, ``doctor``, ``capture`` and the command line.
 """
 
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,9 +40,12 @@ class Checked(NamedTuple):
 
 
 def check(
-    paths: Iterable[Path], environment: Mapping[str, str]
+    paths: Iterable[Path],
+    environment: Mapping[str, str],
+    *,
+    begins: Callable[[Path], None] | None = None,
 ) -> tuple[list[Checked], list[Mistake]]:
-    """The files that are right, and the mistakes of the others.
+    """The files that are right, and the mistakes of the others. ``begins`` is told of each file.
 
     A path is a configuration file, a format file, or a folder of both. The folder of formats that
     a configuration names is checked with it.
@@ -56,6 +59,8 @@ def check(
         if path.resolve() in seen:
             continue
         seen.add(path.resolve())
+        if begins:
+            begins(path)
         try:
             if path.parent in own or _is_format(path):
                 right.append(_check_format(path))

@@ -71,10 +71,9 @@ _TIMES: Final = {
 
 
 class Metrics:
-    """The metrics of one sidecar, in a registry of their own. ``clients``: they are told apart, by
-    the names of their keys."""
+    """The metrics of one sidecar, in a registry of their own."""
 
-    def __init__(self, *, clients: bool = False) -> None:
+    def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -84,11 +83,7 @@ class Metrics:
         self._requests = self._counter(
             "requests", "Requests that have ended.", *by_request, "outcome"
         )
-        self._clients = (
-            self._counter("client_requests", "Requests that have ended.", "client", "outcome")
-            if clients
-            else None
-        )
+        self._clients: Counter | None = None
         self.streams_in_flight = Gauge(
             "sidecar_streams_in_flight",
             "Event streams that are being relayed.",
@@ -175,6 +170,23 @@ class Metrics:
         self._early = self._counter(
             "early_commits", "Answers that were begun before upstream's.", "route", "rule"
         )
+        self._reloads = self._counter(
+            "config_reloads", "Times that the configuration was read again.", "result"
+        )
+        for result in ("success", "failure"):
+            self._reloads.labels(result)
+        self._reload_successful = Gauge(
+            "sidecar_config_last_reload_successful",
+            "Whether what was read last is what is served by: 1, or 0 for a mistake in it.",
+            registry=self.registry,
+        )
+        self._reload_successful.set(1)
+        self._reloaded_at = Gauge(
+            "sidecar_config_last_reload_success_timestamp_seconds",
+            "When what is served by was read, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self._reloaded_at.set_to_current_time()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that ``accept`` asks for, and its content type."""
@@ -194,6 +206,20 @@ class Metrics:
         """What the events of a stream are observed in."""
         every = (self._upstream, self._client, self._added, self._held)
         return Pace(*(tally.of(*labels) for tally in every))
+
+    def tell_clients_apart(self) -> None:
+        """From now on requests are counted by the names of their keys, too."""
+        if self._clients is None:
+            self._clients = self._counter(
+                "client_requests", "Requests that have ended.", "client", "outcome"
+            )
+
+    def reloaded(self, successful: bool, at: float) -> None:
+        """The configuration was read again, ``at`` so many seconds since 1970."""
+        self._reloads.labels("success" if successful else "failure").inc()
+        self._reload_successful.set(successful)
+        if successful:
+            self._reloaded_at.set(at)
 
     def ended(self, labels: Labels, outcome: str, client: str = "") -> None:
         """A request is over; ``client`` is empty if nobody was recognised."""

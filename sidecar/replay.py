@@ -15,8 +15,21 @@ from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import StreamFilter
 from sidecar.rules.ruleset import Rule
+from sidecar.timing import Part, timed, untimed
 from sidecar.wire.answer import Answer
 from sidecar.wire.formats import WIRE_FORMATS, WireFormat
+
+
+class Hidden(NamedTuple):
+    """So many characters that an event hid, of a channel; ``format`` is empty for a field's."""
+
+    characters: int
+    channel: Channel
+    format: str
+
+    def __str__(self) -> str:
+        said = f"{self.characters} of {self.channel}"
+        return f"{said} ({self.format})" if self.format else said
 
 
 class Explained(NamedTuple):
@@ -26,7 +39,16 @@ class Explained(NamedTuple):
     size: int
     verdict: Verdict
     lanes: str
-    hidden: str
+    hid: tuple[Hidden, ...]
+
+    @property
+    def hidden(self) -> str:
+        """What it hid, in words."""
+        return ", ".join(map(str, self.hid))
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        return self._asdict() | {"hid": [hidden._asdict() for hidden in self.hid]}
 
     def __str__(self) -> str:
         said = f"{self.number:>5}  {self.size:>6} B  {self.verdict:<8}{self.lanes}"
@@ -40,19 +62,26 @@ def replay(
     limit: int,
     cut: int | None = None,
     explain: Callable[[Explained], None] | None = None,
+    wait: Callable[[float], None] | None = None,
 ) -> Iterator[bytes]:
-    """The client's bytes. ``cut``: the recording is fed in pieces of so many bytes. The request is
-    not recorded: it is taken to be for the model that answers, and to declare no tools."""
+    """The client's bytes. ``cut``: the recording is fed in pieces of so many bytes. ``wait`` is
+    called with the seconds after which a part came, before it is fed. The request is not recorded:
+    it is taken to be for the model that answers, and to declare no tools."""
+    parts = list(timed(recording))
+    recording = untimed(recording)
     first = _first_event(recording, limit)
     wire = _wire_format(first).answer(rule.ruling({}, model=_model(first)))
     trace = _Explainer(wire, explain).frame if explain else None
     stream = StreamFilter(wire, limit=limit, trace=trace)
     changes = rule.policy.hides and not rule.observes
-    size = cut or len(recording) or 1
-    for start in range(0, len(recording), size):
-        piece = recording[start : start + size]
-        out = stream.feed(piece)
-        yield out if changes else piece
+    for at, part in parts if wait else [Part(0.0, recording)]:
+        if wait:
+            wait(at)
+        size = cut or len(part) or 1
+        for start in range(0, len(part), size):
+            piece = part[start : start + size]
+            out = stream.feed(piece)
+            yield out if changes else piece
     out = stream.finish()
     if changes:
         yield out
@@ -108,13 +137,10 @@ class _Explainer:
         hidden = self._newly_hidden(self._wire.stats)
         self._tell(Explained(self._number, len(frame.raw), verdict, lanes, hidden))
 
-    def _newly_hidden(self, stats: Stats) -> str:
+    def _newly_hidden(self, stats: Stats) -> tuple[Hidden, ...]:
         more = stats.hidden_characters - self._before
         self._before = stats.hidden_characters.copy()
-        return ", ".join(
-            f"{count} of {channel}" + (f" ({format_id})" if format_id else "")
-            for (channel, format_id), count in more.items()
-        )
+        return tuple(Hidden(count, *which) for which, count in more.items())
 
 
 def _state(lane: Lane) -> str:

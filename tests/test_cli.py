@@ -144,7 +144,7 @@ def test_it_says_its_version() -> None:
 def test_it_explains_every_command() -> None:
     said = sidecar("--help")
     assert said.code == 0
-    for name in ("serve", "check", "schema", "replay", "demo", "health"):
+    for name in ("serve", "check", "schema", "replay", "demo", "doctor", "health"):
         assert name in said.out.decode()
         assert sidecar(name, "-h").code == 0
 
@@ -160,6 +160,16 @@ def test_it_explains_every_command() -> None:
         ["serve", "--upstream", UPSTREAM, "--admin", "127.0.0.1:99999"],
         ["serve", "--upstream", UPSTREAM, "--listen", "127.0.0.1:8", "--admin", "127.0.0.1:8"],
         ["check"],
+        ["doctor"],
+        ["doctor", "--url", "app.example.com/v1"],
+        ["doctor", "--url", "ftp://app.example.com/v1"],
+        ["doctor", "--url", "https://app.example.com/v1?x"],
+        ["doctor", "--url", "https://app.example.com:99999/v1"],
+        ["doctor", "--url", "https://me:secret@app.example.com/v1"],
+        ["doctor", "--url", UPSTREAM, "--header", "no colon"],
+        ["doctor", "--url", UPSTREAM, "--header", "X: a\r\nHost: b"],
+        ["doctor", "--url", UPSTREAM, "--events", "2"],
+        ["doctor", "--url", UPSTREAM, "--idle", "601"],
         ["check", "/nowhere.yaml"],
         ["schema"],
         ["schema", "rules"],
@@ -195,7 +205,8 @@ def test_what_ships_is_right() -> None:
     assert (said.code, said.err) == (0, "")
     *lines, last = said.out.decode().splitlines()
     assert len(lines) == len(list(config_dir().rglob("*.yaml")))
-    counts = rf"{len(lines)} files, {len(lines) - 1} families, \d+ examples held in every cut"
+    families = len(list((config_dir() / "formats").glob("*.yaml")))
+    counts = rf"{len(lines)} files, {families} families, \d+ examples held in every cut"
     assert re.fullmatch(counts, last)
 
 
@@ -435,10 +446,17 @@ def test_an_error_of_the_system_is_told_as_what_it_is(monkeypatch: pytest.Monkey
     def refuse(_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "ca.pem")
 
-    monkeypatch.setattr("sidecar.server.app.UpstreamClient", refuse)
+    monkeypatch.setattr("sidecar.server.service.UpstreamClient", refuse)
     said = CliRunner().invoke(main, ["serve", "--upstream", UPSTREAM, "--listen", ANY])
     assert said.exit_code == 1
     assert said.output == "[Errno 2] No such file or directory: 'ca.pem'\n"
+
+
+def test_without_a_file_a_terminal_that_closes_ends_it() -> None:
+    """There is nothing that SIGHUP could have read again."""
+    with serving("--upstream", UPSTREAM, "--listen", ANY, "--admin", ANY) as running:
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait(PATIENCE) == -signal.SIGHUP
 
 
 def test_health_is_0_where_a_sidecar_is_alive_and_1_where_none_is() -> None:

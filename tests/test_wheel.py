@@ -73,6 +73,8 @@ def test_the_wheel_holds_the_configuration_and_every_format(wheel: Path) -> None
     assert shipped
     assert shipped <= names
     assert "sidecar/demo/demo.yaml" in names
+    page = {f"sidecar/playground/{p.name}" for p in (ROOT / "sidecar" / "playground").glob("*.*")}
+    assert "sidecar/playground/client.js" in page <= names
     assert not any(name.startswith("tests/") for name in names)
 
 

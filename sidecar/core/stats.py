@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from sidecar.core.channel import Channel, Segment
 from sidecar.core.policy import OnEmpty
@@ -19,12 +20,16 @@ class Verdict(StrEnum):
     DROP = "drop"
 
 
+FIELD: Final = "field"
+"""Stands for the format of what came in a field of its own."""
+
+
 @dataclass(slots=True)
 class Stats:
     """Counts characters and keys; never holds text."""
 
     hidden_characters: Counter[tuple[Channel, str]] = field(default_factory=Counter)
-    """By channel and format; the format of what came in a field of its own is ``field``."""
+    """By channel and format, or :data:`FIELD`."""
     unknown_fields: int = 0
     unreadable_events: int = 0
     """Events of a stream that its wire format cannot be made of."""
@@ -55,7 +60,7 @@ class Stats:
 
     def hide_field(self, channel: Channel, characters: int) -> None:
         """A field of its own was hidden; ``characters`` is the length of its text."""
-        self.hidden_characters[channel, "field"] += characters
+        self.hidden_characters[channel, FIELD] += characters
 
     def see_reasoning(self) -> None:
         """Reasoning has come that is more than white space."""

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from sidecar.core.channel import Channel
 from sidecar.demo.reading import Reading
-from sidecar.demo.terminal import Column, Span
 from sidecar.demo.transcripts import QUESTION, THINK, Transcript
+from sidecar.terminal import Column, Span
 
 _EXCERPT: Final = 56
 
@@ -74,11 +74,14 @@ def sides(round_: Round) -> tuple[Column, Column]:
     return left, Column("what the client sees", right)
 
 
-def how_to_call(sidecar: str, upstream: str) -> list[str]:
-    """How a client of one's own calls the sidecar at base URL ``sidecar``."""
+def how_to_call(sidecar: str, upstream: str, playground: str) -> list[str]:
+    """How a client of one's own calls the sidecar at base URL ``sidecar``, and where a browser
+    shows the same."""
     body = f'{{"model": "{THINK.model}", "stream": true, "messages": '
     body += f'[{{"role": "user", "content": "{QUESTION}"}}]}}'
     return [
+        f"See it in a browser: {playground}",
+        "",
         "Call it yourself, with curl:",
         "",
         f"    curl -N {sidecar}/chat/completions -H 'Content-Type: application/json' \\",

@@ -14,13 +14,14 @@ from aiohttp import ClientSession, ClientTimeout
 
 from sidecar.demo.reading import Reading, read
 from sidecar.demo.report import Round, conclusion, faults, how_to_call, sides, summary
-from sidecar.demo.terminal import Screen, columns
 from sidecar.demo.transcripts import TRANSCRIPTS, Transcript
 from sidecar.demo.upstream import upstream
+from sidecar.playground.plane import PATH
 from sidecar.rules.catalogue import shipped_catalogue
 from sidecar.rules.config import Config, load_config
 from sidecar.rules.configvalues import Address
 from sidecar.server.app import serving
+from sidecar.terminal import Screen, columns
 
 Write = Callable[[str], None]
 
@@ -52,10 +53,13 @@ async def demo(
         config = _config(config_file, origin, listen)
         async with serving(config) as running, ClientSession(timeout=_TIMEOUT) as session:
             stage = _Stage(session, origin, f"http://{running.data}/v1")
+            page = f"http://{running.admin}{PATH}"
+            if not once:
+                _write_lines(write, (f"In a browser: {page}", ""))
             rounds = await (_all_at_once if once else _one_by_one)(stage, write)
             _write_lines(write, conclusion(rounds))
             if not once:
-                _write_lines(write, ("", *how_to_call(stage.sidecar, stage.upstream)))
+                _write_lines(write, ("", *how_to_call(stage.sidecar, stage.upstream, page)))
                 await asyncio.Event().wait()
             return 1 if any(map(faults, rounds)) else 0
 

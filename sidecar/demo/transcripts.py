@@ -121,6 +121,7 @@ _DOUBT = (
 _CALL = '{"from": "mainland", "to": "Marisca", "day": "sunday", "account": "agency-4711"}'
 _RESULT = (
     '{"departures": ["09:40", "13:10"], "returns": ["16:00", "18:15"], "minutes": 50,'
+    ' "source": {"title": "Ferry timetable", "url": "https://ferries.example/marisca"},'
     ' "remark": "internal: 07:30 cancelled, skipper on leave"}'
 )
 _VERDICT = "So 9:40 over and 18:15 back. That leaves seven hours, enough for two sights and lunch."

@@ -9,12 +9,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from sidecar.demo.transcripts import TRANSCRIPTS, Delta, Transcript
+from sidecar.demo.transcripts import QUESTION, TRANSCRIPTS, Delta, Transcript
 
 Record: TypeAlias = dict[str, Any]
 
@@ -48,8 +48,20 @@ def make_app(pace: float) -> web.Application:
 
 
 async def _list_models(request: web.Request) -> web.Response:
-    models = [{"id": id_, "object": "model", "created": 0, "owned_by": "demo"} for id_ in _MODELS]
-    return web.json_response({"object": "list", "data": models})
+    return web.json_response({"object": "list", "data": [_model(each) for each in TRANSCRIPTS]})
+
+
+def _model(transcript: Transcript) -> Record:
+    """One that is listed; the last three keys tell the playground what it recites."""
+    return {
+        "id": transcript.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "demo",
+        "name": transcript.name,
+        "description": transcript.description,
+        "prompt": QUESTION,
+    }
 
 
 async def _complete(request: web.Request) -> web.StreamResponse:
@@ -78,11 +90,12 @@ async def _stream(
     )
     await response.prepare(request)
     delay = transcript.delay * request.app[_PACE]
-    for chunk in _chunks(transcript, include_usage=include_usage):
-        await response.write(_event(json.dumps(chunk)))
-        await asyncio.sleep(delay)
-    await response.write(_event("[DONE]"))
-    await response.write_eof()
+    with suppress(ConnectionError):  # whoever asked has heard enough
+        for chunk in _chunks(transcript, include_usage=include_usage):
+            await response.write(_event(json.dumps(chunk)))
+            await asyncio.sleep(delay)
+        await response.write(_event("[DONE]"))
+        await response.write_eof()
     return response
 
 

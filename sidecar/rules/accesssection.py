@@ -63,22 +63,26 @@ class CorsPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``keys`` is empty if none is needed, ``hosts`` (in lower case) if there is no list."""
+    """``keys`` is empty if none is needed, ``hosts`` (in lower case) if there is no list.
+    ``key_files`` are those that some of the keys stand in."""
 
     keys: tuple[ClientKey, ...] = ()
     hosts: tuple[str, ...] = ()
     cors: CorsPolicy | None = None
     tls: Tls | None = None
+    key_files: tuple[Path, ...] = ()
 
 
 # --- how they are written -----------------------------------------------------------------------
 
 
 class _Entry(NamedTuple):
-    """One entry of ``auth.keys``: the keys' digests, and a name, empty if it has none."""
+    """One entry of ``auth.keys``: the keys' digests, a name, empty if it has none, and the file
+    that they stand in, if it is one."""
 
     name: str
     digests: tuple[bytes, ...]
+    file: Path | None
 
 
 def _entry(value: object, info: ValidationInfo) -> _Entry:
@@ -94,8 +98,11 @@ def _entry(value: object, info: ValidationInfo) -> _Entry:
             "expected a name of up to 63 lower-case letters, digits and hyphens, no hyphen first, "
             f"other than {NO_CLIENT!r}"
         )
-    keys = [value["key"]] if "key" in value else list(_keys_in(value["file"], _folder(info)))
-    return _Entry(name, tuple(map(_digest, keys)))
+    if "key" in value:
+        return _Entry(name, (_digest(value["key"]),), None)
+    folder = _folder(info)
+    keys = tuple(map(_digest, _keys_in(value["file"], folder)))
+    return _Entry(name, keys, folder / value["file"])
 
 
 def _digest(key: object) -> bytes:
@@ -284,6 +291,7 @@ def access(
         hosts=hosts,
         cors=CorsPolicy(cors.origins, cors.credentials, cors.max_age) if cors else None,
         tls=tls.value if tls else None,
+        key_files=tuple(entry.file for entry in auth.keys if entry.file) if auth else (),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +52,17 @@ class Catalogue:
 def shipped_catalogue(own: Path | None = None) -> Catalogue:
     """The formats that ship with the package and those in the folder ``own``, which take the place
     of shipped ones of the same id; ``ConfigError`` with the mistakes of all."""
-    shipped = load_catalogue(shipped_folder())
+    shipped = _shipped()
     if own is None:
         return shipped
     return Catalogue({**shipped.formats, **load_catalogue(own, shipped_folder()).formats})
+
+
+@cache
+def _shipped() -> Catalogue:
+    """Read once: what is installed is not another while a process runs, and to read it again would
+    be the most of what a reload takes."""
+    return load_catalogue(shipped_folder())
 
 
 def shipped_folder() -> Path:
@@ -69,7 +77,12 @@ def shipped_names() -> tuple[str, ...]:
 
 def format_ids(folder: Path) -> list[str]:
     """The ids of the format files in ``folder``: they are their names."""
-    return sorted(path.stem for path in folder.glob(_FILES)) if folder.is_dir() else []
+    return [path.stem for path in format_files(folder)]
+
+
+def format_files(folder: Path) -> list[Path]:
+    """The format files in ``folder``; none if it is no folder."""
+    return sorted(folder.glob(_FILES)) if folder.is_dir() else []
 
 
 def _names(ids: Iterable[str]) -> tuple[str, ...]:

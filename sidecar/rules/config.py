@@ -140,6 +140,8 @@ class Config:
     response_headers: tuple[str, ...]
     websocket: WebSockets
     access: Access
+    playground: bool
+    """Whether the admin port has a page that asks upstream, and shows what the rules hide."""
 
 
 BUILT_IN_RULES: Final = (
@@ -300,7 +302,8 @@ class RuleSection(Section):
         description="true: tags count HTML-escaped too, such as &lt;think&gt;",
     )
     mode: Mode = Field(
-        default=_POLICY.mode, description="observe: change nothing, count what would be"
+        default=_POLICY.mode,
+        description="observe: change nothing, count what would be (/admin/observed)",
     )
 
     status: Annotated[StatusSection | None, Given] = Field(
@@ -336,7 +339,12 @@ class ConfigSection(Section):
     )
     admin: AddressText = Field(
         default=Address("127.0.0.1", 9090),
-        description="where /healthz, /readyz and /metrics are, HOST:PORT",
+        description="where /healthz, /readyz, /metrics and /admin/observed are, HOST:PORT",
+    )
+    playground: StrictBool = Field(
+        default=False,
+        description="true: a page at http://ADMIN/playground shows an answer from both sides; who "
+        "reaches the admin port can then send prompts upstream and see what the rules hide",
     )
     upstream: UpstreamSection = Field(description="a mapping with the upstream's base_url")
     limits: LimitsSection = Field(
@@ -477,6 +485,7 @@ def _config(section: ConfigSection) -> Config:
         response_headers=section.response_headers,
         websocket=section.websocket,
         access=access(section.auth, section.hosts, section.cors, section.tls),
+        playground=section.playground,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 from sidecar.core.format import Format
@@ -120,6 +121,15 @@ class RuleSet:
                 if hides and not rule.observes:
                     return rule
         return None
+
+    def only(self, name: str) -> RuleSet | None:
+        """The rule of that name alone, about every request; None if there is none."""
+        rule = self.named(name)
+        if rule is None:
+            return None
+        chosen = copy(self)
+        chosen.rules = (replace(rule, match=Match()),)
+        return chosen
 
     @property
     def hides(self) -> bool:

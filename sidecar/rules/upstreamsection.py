@@ -5,10 +5,13 @@ Files are read here only to say what is wrong with them; whoever connects reads 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -55,12 +58,19 @@ class Reuse(StrEnum):
 class Tls:
     """``ca`` are those that upstream's certificate may be from, None for the system's.
     ``certificate`` and ``key``, both or none, are our own. ``server_name`` is who upstream must be,
-    None for the host of the URL."""
+    None for the host of the URL. ``digest`` is that of what the files said: other files make
+    another value."""
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     server_name: str | None = None
+    digest: bytes = field(default=b"", repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(path for path in (self.ca, self.certificate, self.key) if path is not None)
 
     def context(self) -> ssl.SSLContext:
         """What connects so. Raises OSError, of which ``ssl.SSLError`` is one, if a file is wrong.
@@ -130,6 +140,15 @@ def _key(value: object, info: ValidationInfo) -> Path:
     if not is_pem:
         raise ValueError("expected a PEM file with a private key, and there is none in it")
     return path
+
+
+def _digest(files: Iterable[Path]) -> bytes:
+    """One of all; a file that has vanished meanwhile is found missing by whoever connects."""
+    digest = hashlib.sha256()
+    for path in files:
+        with suppress(OSError):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.digest()
 
 
 def _unreadable(error: OSError) -> str:
@@ -222,7 +241,8 @@ class TlsSection(Section):
     @property
     def value(self) -> Tls:
         """What it becomes."""
-        return Tls(self.ca, self.certificate, self.key, self.server_name)
+        tls = Tls(self.ca, self.certificate, self.key, self.server_name)
+        return replace(tls, digest=_digest(tls.files))
 
 
 class UpstreamSection(Section):

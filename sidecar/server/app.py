@@ -6,30 +6,30 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from sidecar.metrics import Metrics
+from sidecar.playground.plane import PATH
 from sidecar.rules.catalogue import Catalogue, shipped_catalogue
 from sidecar.rules.config import Config
 from sidecar.rules.configvalues import Address
 from sidecar.rules.ruleset import RuleSet
-from sidecar.server.accesslog import access_log
+from sidecar.rules.source import Read, Source
 from sidecar.server.admin import Admin
-from sidecar.server.descriptors import ADMIN_CONNECTIONS, plan_descriptors
-from sidecar.server.exchange import Reporting
+from sidecar.server.descriptors import ADMIN_CONNECTIONS, Descriptors, plan_descriptors
 from sidecar.server.hosts import Hosts
 from sidecar.server.inflight import InFlight
-from sidecar.server.listener import Handler, Listener, Malformed
-from sidecar.server.models import Models
-from sidecar.server.proxy import Proxy
+from sidecar.server.listener import Listener
+from sidecar.server.observed import Observed
+from sidecar.server.reload import Reloader
+from sidecar.server.service import Service
 from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
 from sidecar.server.uncaught import told_by_class
-from sidecar.server.upstream import UpstreamClient
 
 log = logging.getLogger("sidecar")
 
@@ -49,19 +49,50 @@ class Addresses(NamedTuple):
     admin: Address
 
 
+class Listeners(NamedTuple):
+    """Both of them."""
+
+    data: Listener
+    admin: Listener
+
+    def limit(self, config: Config, descriptors: Descriptors) -> None:
+        """For the connections to come."""
+        timeout = config.write_timeout
+        self.data.limit(write_timeout=timeout, connections=descriptors.connections)
+        self.admin.limit(write_timeout=timeout, connections=ADMIN_CONNECTIONS)
+
+
 class Running:
-    """A sidecar that serves, and how it ends."""
+    """A sidecar that serves, by which configuration, and how it ends."""
 
     def __init__(
-        self, config: Config, data: Listener, in_flight: InFlight, addresses: Addresses
+        self,
+        config: Config,
+        service: Service,
+        listeners: Listeners,
+        in_flight: InFlight,
+        metrics: Metrics,
+        addresses: Addresses,
     ) -> None:
         self.data = addresses.data
         self.admin = addresses.admin
+        self.metrics = metrics
         self.ready = True
         """New requests may be sent here."""
-        self._drain = config.drain
-        self._listener = data
+        self._config = config
+        self._service = service
+        self._listeners = listeners
         self._in_flight = in_flight
+
+    def use(self, config: Config, rules: RuleSet) -> None:
+        """Serve by these what begins from now on; what listens stays as it is. Raises OSError, and
+        changes nothing, if a file of ``config`` cannot be used."""
+        descriptors = plan_descriptors(config.limits.streams)
+        self._service.use(config, rules)
+        self._in_flight.limits = replace(config.limits, streams=descriptors.streams)
+        self._listeners.limit(config, descriptors)
+        self._config = config
+        _warn(config, self.admin)
 
     @property
     def under_way(self) -> int:
@@ -73,12 +104,13 @@ class Running:
         it is not ready, go on serving for the delay, then listen no more, and wait for the answers
         under way. Those that take too long are ended with an error."""
         self.ready = False
-        self._listener.announce_end()
+        drain, listener = self._config.drain, self._listeners.data
+        listener.announce_end()
         log.info("draining: %s under way", _answers(self.under_way))
-        await asyncio.sleep(self._drain.delay if delay is None else delay)
-        self._listener.close()
+        await asyncio.sleep(drain.delay if delay is None else delay)
+        listener.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._drain.timeout):
+            async with asyncio.timeout(drain.timeout):
                 await self._in_flight.none_left()
         if not self.under_way:
             return
@@ -99,64 +131,90 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     """
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
-    metrics = Metrics(clients=bool(config.access.keys))
+    metrics, observed = Metrics(), Observed(time.time())
     tls = None if config.access.tls is None else ReloadingContext(config.access.tls)
-    origin = urlsplit(config.upstream.base_url)
-    tracing = tracing_from_environment(os.environ, address=origin.hostname or "", port=origin.port)
+    tracing = tracing_from_environment(os.environ)
     descriptors = plan_descriptors(config.limits.streams)
+    in_flight = InFlight(replace(config.limits, streams=descriptors.streams))
+    running: Running | None = None
     async with AsyncExitStack() as stack:
         stack.enter_context(told_by_class())
-        upstream = UpstreamClient(config.upstream)
-        stack.push_async_callback(upstream.close)
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.close)
-        models = Models(config, upstream)
-        stack.push_async_callback(models.close)
-        reporting = Reporting(metrics, models, access_log(config.access_log), tracing)
-        in_flight = InFlight(replace(config.limits, streams=descriptors.streams))
-
-        def listener(
-            handler: Handler, connections: int, malformed: Malformed | None = None
-        ) -> Listener:
-            made = Listener(
-                handler,
-                write_timeout=config.write_timeout,
-                connections=connections,
-                malformed=malformed,
-            )
-            stack.push_async_callback(made.stop)
-            return made
-
-        running: Running | None = None
+        service = Service(config, rules, metrics, observed, in_flight, tracing)
+        stack.push_async_callback(service.close)
         plane = Admin(
-            metrics, lambda: running is not None and running.ready, Hosts((), config.admin)
+            metrics,
+            observed,
+            lambda: running is not None and running.ready,
+            Hosts((), config.admin),
+            service.play,
         )
-        admin = listener(plane.serve, ADMIN_CONNECTIONS)
-        admin_address = await admin.start(config.admin)
-        proxy = Proxy(config, rules, upstream, reporting, in_flight)
-        data = listener(proxy.serve, descriptors.connections, proxy.malformed)
-        data_address = await data.start(config.listen, reuse_port=config.reuse_port, tls=tls)
-        running = Running(config, data, in_flight, Addresses(data_address, admin_address))
+        listeners = Listeners(
+            Listener(service.serve, malformed=service.malformed), Listener(plane.serve)
+        )
+        listeners.limit(config, descriptors)
+        stack.push_async_callback(listeners.admin.stop)
+        admin = await listeners.admin.start(config.admin)
+        stack.push_async_callback(listeners.data.stop)
+        data = await listeners.data.start(config.listen, reuse_port=config.reuse_port, tls=tls)
+        running = Running(config, service, listeners, in_flight, metrics, Addresses(data, admin))
         yield running
         running.ready = False
 
 
-async def serve(config: Config, catalogue: Catalogue) -> None:
-    """Serve until SIGTERM, then drain; SIGINT, which is somebody at a keyboard, has no delay. A
-    second signal ends the process at once."""
-    received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+async def serve(read: Read, source: Source | None = None) -> None:
+    """Serve by what was ``read`` until SIGTERM, then drain; SIGINT, which is somebody at a
+    keyboard, has no delay. A second signal ends the process at once.
+
+    Meanwhile ``source`` is read again when it changes, and on SIGHUP; without one nothing is, and
+    SIGHUP ends the process.
+    """
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[signal.Signals] = loop.create_future()
     for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, _receive, number, received)
-    async with serving(config, catalogue) as running:
+        loop.add_signal_handler(number, _receive, number, received)
+    asked = asyncio.Event()
+    if source is not None:
+        loop.add_signal_handler(signal.SIGHUP, asked.set)
+    config = read.config
+    async with serving(config, read.catalogue) as running:
         scheme = "http" if config.access.tls is None else "https"
         upstream = config.upstream.base_url
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
-        if not config.rules:
-            log.warning("the rules are empty: nothing is filtered")
-        number = await received
-        await running.drain(delay=0.0 if number is signal.SIGINT else None)
+        _warn(config, running.admin)
+        async with AsyncExitStack() as stack:
+            if source is not None:
+                reloader = Reloader(source, read, running.use, running.metrics, asked)
+                await stack.enter_async_context(_in_background(reloader.run()))
+            number = await received
+            await running.drain(delay=0.0 if number is signal.SIGINT else None)
     log.info("stopped")
+
+
+@asynccontextmanager
+async def _in_background(run: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """As long as the context is open."""
+    task = asyncio.create_task(run)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _warn(config: Config, admin: Address) -> None:
+    """What somebody should know who did not mean it."""
+    if not config.rules:
+        log.warning("the rules are empty: nothing is filtered")
+    if config.playground:
+        log.warning(
+            "playground on http://%s%s: who reaches it can send prompts upstream, and sees what "
+            "the rules hide",
+            admin,
+            PATH,
+        )
 
 
 def _answers(number: int) -> str:

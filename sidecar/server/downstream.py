@@ -20,8 +20,8 @@ from aiohttp.abc import AbstractStreamWriter
 from sidecar.core.status import StatusPolicy
 from sidecar.core.stream import Fault, StreamFilter
 from sidecar.server.exchange import CutOff, Exchange, Outcome
-from sidecar.server.headers import STREAM, VIA, Headers
-from sidecar.server.replies import SERVER
+from sidecar.server.headers import Headers
+from sidecar.server.replies import stream_reply
 
 HEADROOM = 0.1
 """The share of a budget that is left for the way to the client: it is what a person waits."""
@@ -103,12 +103,7 @@ class Downstream:
         if self.begun:
             return
         self.begun = True
-        self._reply = web.StreamResponse(status=200, reason=None, headers=headers)
-        self._reply.headers.update(STREAM)
-        self._reply.headers.update(self._headers)
-        self._reply.headers["Content-Type"] = self.stream.content_type
-        self._reply.headers["Server"] = SERVER
-        self._reply.headers["Via"] = VIA
+        self._reply = stream_reply(headers, self.stream.content_type, self._headers)
         self._exchange.begins(self._reply)
         self._writer = await self._reply.prepare(self._request)
         self.wrote_at = time.monotonic()

@@ -23,6 +23,7 @@ from sidecar.rules.ruleset import Rule
 from sidecar.server.accesslog import Write
 from sidecar.server.cors import Cors
 from sidecar.server.models import Models
+from sidecar.server.observed import Observed
 from sidecar.server.retries import Retry
 from sidecar.server.routes import REFUSED
 from sidecar.server.tracing import Trace, Tracing
@@ -72,9 +73,11 @@ class CutOff(Exception):
 
 
 class Reporting(NamedTuple):
-    """Where it is told: metrics, the access log, and spans if they are asked for."""
+    """Where it is told: metrics, what was only observed, the access log, and spans if they are
+    asked for."""
 
     metrics: Metrics
+    observed: Observed
     models: Models
     access: Write
     tracing: Tracing | None = None
@@ -119,6 +122,7 @@ class Exchange:
         self._trace_id = _trace_id(request.headers.get("traceparent", ""))
         self._status: int | None = None
         self._upstream_status: int | None = None
+        self._observes = False
         self._streams = False
         self._retries = 0
         self._firsts = 0
@@ -138,6 +142,7 @@ class Exchange:
         """``rule`` is about the answer, and ``model`` what the request asks for."""
         self.rule = rule.name
         self.model = model
+        self._observes = rule.observes
         self.unknown = Unknown.PASS if rule.observes else rule.policy.unknown
 
     def traces(self, request: web.BaseRequest) -> dict[str, str]:
@@ -221,6 +226,8 @@ class Exchange:
             self._metrics.streamed(labels, self.outcome, seconds)
         if stats is not None:
             self.answered(self.rule, stats)
+            if self._observes:
+                self._reporting.observed.add(self.rule, stats)
             self._metrics.used(labels, stats.tokens.items())
             self._metrics.told(labels, stats, self.heartbeats, early=self.begun_early)
         self._log(labels, seconds)

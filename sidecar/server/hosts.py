@@ -36,11 +36,19 @@ class Hosts:
     Without names all are served, but for one case: over http on loopback a public name together
     with the listener's own port is refused. That is how every rebound page asks; programs on the
     machine say ``localhost`` or an address, and what a proxy passes on has the proxy's port.
+    ``everywhere``: so it is on every address.
     """
 
-    def __init__(self, names: Collection[str], listen: Address, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        names: Collection[str],
+        listen: Address,
+        *,
+        secure: bool = False,
+        everywhere: bool = False,
+    ) -> None:
         self._names = re.compile("|".join(map(_expression, names))) if names else None
-        self._is_exposed = not secure and _is_loopback(listen.host)
+        self._is_exposed = everywhere or (not secure and _is_loopback(listen.host))
 
     def check(self, request: web.BaseRequest) -> None:
         """Raises Refusal for a request that is not for us, or that does not say for whom it is."""
@@ -62,8 +70,8 @@ class Hosts:
             raise Refusal(
                 421,
                 "misdirected_request",
-                "On loopback the sidecar is not served by this host name, but by localhost, by an "
-                "IP address, and by those that its configuration lists.",
+                "This is not served by this host name, but by localhost, by an IP address, and by "
+                "those that the configuration lists.",
             )
 
 

@@ -24,10 +24,10 @@ _CREDENTIALS = ("Authorization", "x-api-key")
 
 
 class InFlight:
-    """Counts the answers under way against ``limits``, and can end them."""
+    """Counts the answers under way against ``limits``, which may change, and can end them."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._clients: Counter[str | bytes] = Counter()
         self._number = 0
         self._none_left = asyncio.Event()
@@ -44,10 +44,10 @@ class InFlight:
         known. Raises TooMany, or Stopping."""
         if self._stopped:
             raise Stopping()
-        if self._number >= self._limits.streams:
+        if self._number >= self.limits.streams:
             raise TooMany(503, "overloaded", "Too many answers are under way.")
         who = self._who(request, client)
-        if who is not None and self._clients[who] >= (self._limits.streams_per_client or 0):
+        if who is not None and self._clients[who] >= (self.limits.streams_per_client or 0):
             raise TooMany(
                 429, "too_many_streams", "Too many answers are under way for this client."
             )
@@ -97,7 +97,7 @@ class InFlight:
     def _who(self, request: web.BaseRequest, client: str) -> str | bytes | None:
         """Who asks: by the name, by the key of the request, of which only a digest is kept, or else
         by the address; None if nobody is told apart."""
-        if self._limits.streams_per_client is None:
+        if self.limits.streams_per_client is None:
             return None
         if client:
             return client

@@ -38,24 +38,21 @@ _CANCELLED = 1.0
 class Listener:
     """One address that is listened on.
 
-    ``write_timeout``: seconds in which a client must take something of what is written to it.
-    ``connections``: how many there may be; one more is closed at once. ``malformed`` is told of
-    what the ``handler`` never sees.
+    ``malformed`` is told of what the ``handler`` never sees. To be given its limits before it
+    starts.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        *,
-        write_timeout: float,
-        connections: int,
-        malformed: Malformed | None = None,
-    ) -> None:
-        self._server = _Server(
-            handler, connections=connections, protocol={"write_timeout": write_timeout}
-        )
+    def __init__(self, handler: Handler, *, malformed: Malformed | None = None) -> None:
+        self._server = _Server(handler)
         self._server.malformed = malformed
         self._listening: asyncio.Server | None = None
+
+    def limit(self, *, write_timeout: float, connections: int) -> None:
+        """For the connections to come. ``write_timeout``: seconds in which a client must take
+        something of what is written to it. ``connections``: how many there may be; one more is
+        closed at once."""
+        self._server.write_timeout = write_timeout
+        self._server.most = connections
 
     async def start(
         self, address: Address, *, reuse_port: bool = False, tls: ssl.SSLContext | None = None
@@ -104,20 +101,22 @@ class Listener:
 class _Server(web.Server):
     """Makes our protocol for each connection."""
 
-    def __init__(self, handler: Handler, *, connections: int, protocol: dict[str, Any]) -> None:
+    write_timeout: float
+    most: int
+    """How many connections there may be."""
+
+    def __init__(self, handler: Handler) -> None:
         super().__init__(self._serve, request_factory=_request, handler_cancellation=True)
         self.closing = False
         """No connection is kept for another request."""
         self.malformed: Malformed | None = None
         self._handler = handler
-        self._most = connections
-        self._options = protocol
         self._busy: set[RequestHandler] = set()
 
     @property
     def is_full(self) -> bool:
         """Whether there are more connections than there may be."""
-        return len(self._connections) > self._most
+        return len(self._connections) > self.most
 
     def __call__(self) -> _Protocol:
         return _Protocol(
@@ -126,7 +125,7 @@ class _Server(web.Server):
             auto_decompress=False,
             access_log=None,
             keepalive_timeout=_IDLE_CONNECTION,
-            **self._options,
+            write_timeout=self.write_timeout,
         )
 
     def close_idle(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from sidecar.server.access import Access
 from sidecar.server.advice import Advice
 from sidecar.server.cors import Cors
 from sidecar.server.downstream import Downstream
+from sidecar.server.drip import drip
 from sidecar.server.errorreply import upstream_error, upstream_error_in_stream
 from sidecar.server.exchange import CutOff, Exchange, Outcome, Reporting
 from sidecar.server.inflight import InFlight, Stopping, TooMany
@@ -44,7 +45,7 @@ from sidecar.server.unreadable import Reason, may_stream, reason_of, unreadable
 from sidecar.server.upstream import Body, UpstreamClient, is_readable, unexpected
 from sidecar.server.websocket import opens_websocket, tunnel
 from sidecar.wire.answer import Answer
-from sidecar.wire.formats import WireFormat
+from sidecar.wire.formats import WIRE_FORMATS, WireFormat
 from sidecar.wire.ruling import Ruling
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -64,7 +65,8 @@ class _Asked(NamedTuple):
 
 
 class Proxy:
-    """Serves requests by ``config`` and ``rules``."""
+    """Serves requests by ``config`` and ``rules``; ``formats`` are the wire formats, each as it is
+    to be read."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Proxy:
         upstream: UpstreamClient,
         reporting: Reporting,
         in_flight: InFlight,
+        formats: Iterable[WireFormat] = WIRE_FORMATS,
     ) -> None:
         self._config = config
         self._in_flight = in_flight
@@ -80,7 +83,7 @@ class Proxy:
         self._upstream = upstream
         self._reporting = reporting
         self._advice = Advice()
-        self._routes = Routes(config.upstream.base_url, config.paths)
+        self._routes = Routes(config.upstream.base_url, config.paths, formats)
         self._retrieval = Retrieval(config, rules, upstream)
         self._cors = Cors(config.access.cors)
         self._access = Access(config, self._cors)
@@ -142,6 +145,8 @@ class Proxy:
         self, request: web.BaseRequest, exchange: Exchange, url: str
     ) -> web.StreamResponse:
         """The answer to a request that is in no wire format, or that no rule can be about."""
+        if exchange.route.kind is Kind.DRIP:
+            return await drip(request, exchange)
         if opens_websocket(request):
             if self._config.websocket is WebSockets.REFUSE:
                 raise Refusal(501, "not_supported", "WebSockets are not served here.")

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from sidecar.core.jsontext import dump
 from sidecar.core.stream import Fault
-from sidecar.server.headers import VIA
+from sidecar.server.headers import STREAM, VIA, Headers
 from sidecar.wire.errorshapes import ErrorShape, openai_error
 
 SERVER = "sidecar"
@@ -50,6 +50,20 @@ def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = Non
     reply = web.Response(status=status, body=body)
     reply.headers.extend(headers or {})
     reply.headers["Content-Type"] = "application/json"
+    reply.headers["Server"] = SERVER
+    reply.headers["Via"] = VIA
+    return reply
+
+
+def stream_reply(
+    headers: Headers, content_type: str, also: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """The head of an answer in events: ``headers`` are upstream's that pass, ``also`` those that it
+    has whatever upstream says."""
+    reply = web.StreamResponse(status=200, reason=None, headers=headers)
+    reply.headers.update(STREAM)
+    reply.headers.update(also or {})
+    reply.headers["Content-Type"] = content_type
     reply.headers["Server"] = SERVER
     reply.headers["Via"] = VIA
     return reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -15,6 +15,10 @@ from sidecar.wire.stored import STORED, StoredAnswer
 
 PREFIX = "/v1"
 """Where the API begins on our side, as in the ``base_url`` that a client is given."""
+
+DRIP = PREFIX + "/sidecar/drip"
+"""Where we stream ourselves, for ``sidecar doctor``: beneath the API, where proxies in front of us
+lead it."""
 
 _API = frozenset(
     {
@@ -56,15 +60,16 @@ class Kind(StrEnum):
     STORED = "stored"
     API = "api"
     LISTED = "listed"
+    DRIP = "drip"
     REFUSED = "refused"
 
 
-_FILTERED = {wire_format.path: wire_format for wire_format in WIRE_FORMATS}
-"""The wire formats by the paths of the requests whose answers are filtered, when they are POST."""
+_FILTERED = frozenset(wire_format.path for wire_format in WIRE_FORMATS)
+"""The paths of the requests whose answers are filtered, when they are POST."""
 
 
 class Route(NamedTuple):
-    """``url`` is the target at the upstream, without a query; empty if refused.
+    """``url`` is the target at the upstream, without a query; empty if there is none.
 
     ``wire_format`` is that of the answer if rules are about it; ``stored`` says what is fetched if
     it is an answer of before, or several.
@@ -92,22 +97,31 @@ REFUSED = Route(Kind.REFUSED, "")
 
 
 class Routes:
-    """``base_url`` is the upstream's; ``paths`` are globs that are forwarded besides the API."""
+    """``base_url`` is the upstream's; ``paths`` are globs that are forwarded besides the API;
+    ``formats`` are the wire formats, each as it is to be read."""
 
-    def __init__(self, base_url: str, paths: Collection[str]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        paths: Collection[str],
+        formats: Iterable[WireFormat] = WIRE_FORMATS,
+    ) -> None:
         parts = urlsplit(base_url)
         self._base_url = base_url
         self._root = base_url.removesuffix(PREFIX)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._paths = tuple(paths)
+        self._formats = {wire_format.path: wire_format for wire_format in formats}
 
     def find(self, method: str, path: str) -> Route:
         """The route of a request; ``path`` as it came, without its query."""
         if not _PATH.fullmatch(path) or _DOTS.search(path):
             return REFUSED
         method = method.upper()
+        if path == DRIP:
+            return Route(Kind.DRIP, "") if method == "GET" else REFUSED
         if path in _FILTERED and method == "POST":
-            return Route(None, self._url(path), _FILTERED[path])
+            return Route(None, self._url(path), self._formats[path])
         stored = next((kind for kind in STORED if kind.path.fullmatch(path)), None)
         if stored is not None and method in stored.methods:
             return Route(Kind.STORED, self._url(path), stored=stored)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from sidecar.rules.certificates import BadCertificate, Tls, server_context
+from sidecar.rules.stamps import stamp
 
 log = logging.getLogger("sidecar")
 
@@ -19,8 +18,6 @@ HANDSHAKE: Final = 10.0
 
 _LOOKS_EVERY: Final = 1.0
 """Seconds between two looks at the files."""
-
-_Stamp = tuple[int, int, int] | None
 
 
 class ReloadingContext(ssl.SSLContext):
@@ -41,7 +38,7 @@ class ReloadingContext(ssl.SSLContext):
         self._tls = tls
         self._now = now
         self._looked_at = now()
-        self._stamps = _stamps(tls)
+        self._stamps = list(map(stamp, tls.files))
         self._current = server_context(tls)
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
@@ -53,7 +50,7 @@ class ReloadingContext(ssl.SSLContext):
     def _look(self) -> None:
         self._looked_at = self._now()
         # Before the files: what changes while they are read is seen the next time.
-        stamps = _stamps(self._tls)
+        stamps = list(map(stamp, self._tls.files))
         if stamps == self._stamps:
             return
         self._stamps = stamps
@@ -63,16 +60,3 @@ class ReloadingContext(ssl.SSLContext):
             log.warning("the new certificate cannot be used, the old one stays: %s", error)
         else:
             log.info("the certificate has changed, and was read again")
-
-
-def _stamps(tls: Tls) -> list[_Stamp]:
-    return list(map(_stamp, tls.files))
-
-
-def _stamp(path: Path) -> _Stamp:
-    """What changes with a file, and with where a link to it leads; None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -53,9 +53,7 @@ _NO_ERROR = frozenset({"completed", "client_gone"})
 """The outcomes that are nobody's mistake; a client may leave whenever it wants."""
 
 
-def tracing_from_environment(
-    environment: Mapping[str, str], *, address: str = "", port: int | None = None
-) -> Tracing | None:
+def tracing_from_environment(environment: Mapping[str, str]) -> Tracing | None:
     """What makes and sends the spans, or None if ``environment`` does not ask for them, or if the
     packages are missing, which is logged.
 
@@ -63,7 +61,7 @@ def tracing_from_environment(
     ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, unless ``OTEL_SDK_DISABLED`` is true or
     ``OTEL_TRACES_EXPORTER`` says something other than ``otlp``. All the other variables of
     OpenTelemetry (sampler, headers, certificates, sizes of batches) are read by its packages, from
-    the environment of the process. ``address`` and ``port`` are the upstream's.
+    the environment of the process.
     """
     endpoint = _endpoint(environment)
     if endpoint is None:
@@ -85,7 +83,7 @@ def tracing_from_environment(
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     # Collects spans and sends them in a thread of its own; beyond its limit it drops them.
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
-    return Tracing(provider, address=address, port=port)
+    return Tracing(provider)
 
 
 class Tracing:
@@ -106,6 +104,10 @@ class Tracing:
             self._shared["server.address"] = address
             if port is not None:
                 self._shared["server.port"] = port
+
+    def towards(self, address: str, port: int | None) -> Tracing:
+        """The same for an upstream at another address."""
+        return Tracing(self._provider, address=address, port=port)
 
     def begin(self, operation: str, model: str, headers: Mapping[str, str]) -> Trace:
         """A request begins. ``operation`` is a ``gen_ai.operation.name``; ``model`` is what the

@@ -188,8 +188,7 @@ class CallFilter:
         call.waiting = []
 
     def _hide(self, function: Record) -> None:
-        said = filter(None, map(function.get, ("name", "arguments", "input")))
-        self._stats.hide_field(Channel.TOOL_CALL, sum(map(_characters, said)))
+        self._stats.hide_field(Channel.TOOL_CALL, len(_said(function)))
 
 
 def function_of(delta: Record) -> Record:
@@ -202,9 +201,17 @@ def function_of(delta: Record) -> Record:
     return {}
 
 
-def _characters(said: Any) -> int:
-    """The length of a text, or of anything else as JSON: Ollama's arguments are parsed."""
-    return len(said) if isinstance(said, str) else len(dump(said, exact=True))
+def said_in_calls(message: Record) -> str:
+    """The names and arguments in the fields of a message, or of one increment of it, that hold
+    calls."""
+    calls = (call for call in message.get("tool_calls") or () if isinstance(call, dict))
+    return "".join(map(_said, (*map(function_of, calls), message.get("function_call") or {})))
+
+
+def _said(function: Record) -> str:
+    """What a call says: texts, or anything else as JSON, as Ollama's arguments are parsed."""
+    values = filter(None, map(function.get, ("name", "arguments", "input")))
+    return "".join(v if isinstance(v, str) else dump(v, exact=True).decode() for v in values)
 
 
 def _renumbered(delta: Record, index: int) -> Record:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.core.channel import Channel
+from sidecar.core.channel import Channel, Segment
 from sidecar.core.lane import Lane
 from sidecar.core.policy import FinishReason, OnEmpty, ToolCalls, ToolResults, UnknownFields
 from sidecar.core.progress import Progress
-from sidecar.core.stats import Verdict
+from sidecar.core.stats import FIELD, Verdict
 from sidecar.core.stream import Fault
 from sidecar.core.unread import Stops
-from sidecar.wire.calls import CallFilter
+from sidecar.wire.calls import CallFilter, said_in_calls
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
     CALL_FINISHES,
@@ -52,6 +52,7 @@ class Choice:
         self._policy = ruling.policy
         self._keeps_unknown = ruling.policy.unknown_fields is UnknownFields.PASS
         self._stats = shared.stats
+        self._tell = ruling.tell
         self._progress = progress
         self._calls = CallFilter(ruling.policy.tool_calls, ruling.declared, shared.stats, progress)
         self._texts = Texts(ruling, shared, self._calls, progress)
@@ -265,8 +266,11 @@ class Choice:
         return True
 
     def _tell_result(self, message: Record) -> None:
+        text = plain_text(message.get("content"))
         if self._returns:
-            self._progress.result(plain_text(message.get("content")))
+            self._progress.result(text)
+        if self._tell is not None:
+            self._tell(Segment(Channel.TOOL_RESULT, text, FIELD))
 
     def _read_reasoning(self, message: Record) -> bool:
         if _REASONING_KEYS.isdisjoint(message):
@@ -328,6 +332,8 @@ class Choice:
     def _read_calls(self, message: Record, *, whole: bool) -> bool:
         changed = False
         deltas = message.get("tool_calls")
+        if self._tell is not None:
+            self._tell(Segment(Channel.TOOL_CALL, said_in_calls(message), FIELD))
         if deltas:
             kept = self._calls.filter(deltas, whole=whole)
             if kept is not deltas:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from sidecar.core.channel import Segment
 from sidecar.core.policy import Policy
 from sidecar.core.progress import Progress
 from sidecar.core.stats import Stats
@@ -28,7 +29,8 @@ class Ruling(NamedTuple):
     ``schemas`` are the declared tools' parameters, by the tools' names; they may be anything.
     ``seed`` keeps the ids of two answers' calls apart. ``status`` says what a person is told
     meanwhile; ``model`` is what the request calls the model, and ``at`` when it came, in seconds
-    since 1970: what is sent before upstream has said anything repeats them.
+    since 1970: what is sent before upstream has said anything repeats them. ``tell`` is told of
+    every piece of a chat answer as it is judged, in the order in which the model wrote it.
     """
 
     policy: Policy
@@ -43,6 +45,7 @@ class Ruling(NamedTuple):
     status: StatusPolicy = NO_STATUSES
     model: str = ""
     at: float = 0.0
+    tell: Callable[[Segment], None] | None = None
 
 
 class Shared:

@@ -15,6 +15,7 @@ from sidecar.core.lane import Lane
 from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
 from sidecar.core.progress import Phase, Progress
 from sidecar.core.spelling import normal
+from sidecar.core.stats import FIELD
 from sidecar.core.unread import Stops
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
@@ -62,6 +63,7 @@ class Texts:
         """Something was shown that is more than white space."""
         self._ruling = ruling
         self._stats = shared.stats
+        self._tell = ruling.tell
         self._moves_reasoning = ruling.policy.reasoning is Reasoning.MOVE
         self._reasoning_has_field = False
         self._progress = progress
@@ -153,6 +155,8 @@ class Texts:
         if text and not self._reasoning_has_field:
             self._find_reasoning_parsed()
         self._progress.think(text)
+        if self._tell is not None:
+            self._tell(Segment(_REASONING, text, FIELD))
         if self._ruling.policy.reasoning is not Reasoning.DROP:
             return False
         self.hid = True
@@ -199,6 +203,9 @@ class Texts:
 
     def _judge(self, segments: list[Segment], calls: CallsInText | None) -> Said:
         """``calls`` reads those in the text, None if nobody does."""
+        if self._tell is not None:
+            for segment in segments:
+                self._tell(segment)
         if len(segments) == 1 and segments[0].channel is _CONTENT and not self._calls.open:
             text = segments[0].text
             self.show(text)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from sidecar.demo.run import CONFIG_FILE, demo
 from sidecar.demo.transcripts import THINK, TRANSCRIPTS
@@ -97,6 +98,15 @@ async def test_it_prints_both_sides_once_if_nobody_watches() -> None:
     async with _serving_demo([]) as text:
         assert text.count("what the model sends") == len(TRANSCRIPTS)
         assert "\x1b" not in text
+
+
+async def test_its_first_line_is_the_address_of_the_playground() -> None:
+    async with _serving_demo([]) as text, ClientSession() as session:
+        url = text.splitlines()[0].removeprefix("In a browser: ")
+        async with session.get(url) as page:
+            assert page.status == 200
+            assert "playground" in await page.text()
+        assert text.count(url) == 2
 
 
 async def test_on_a_terminal_it_draws_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from sidecar import __version__
 from sidecar.checking import check
+from sidecar.rules.source import NEEDS_RESTART
 from tests.locks import ROOT
 from tests.test_cli import free_port, get, serving
 
@@ -98,14 +99,26 @@ def test_a_configuration_is_checked_before_it_is_served(helm: Helm) -> None:
         assert checking[key] == serving[key]
 
 
-def test_a_change_of_the_configuration_rolls_the_pods(helm: Helm) -> None:
-    def annotations(values: Manifest) -> Any:
-        pod = only(helm.rendered(values), "Deployment")["spec"]["template"]
-        return pod["metadata"]["annotations"]
+RESTARTS = {
+    "reuse_port": "reuse_port: true",
+    "tls": "tls: {certificate: a, key: b}",
+    "drain": "drain: {timeout: 10m}",
+}
+"""Settings that roll the pods, by their keys: the last one because the grace follows it."""
 
-    first = annotations({"config": "rules: []\n"})
-    assert first == annotations({"config": "rules: []\n", "replicas": 5})
-    assert first != annotations({"config": "models: [m]\n"})
+
+def test_only_what_needs_a_restart_rolls_the_pods(helm: Helm) -> None:
+    """All else is reloaded in them; and where they listen is the chart's to say."""
+
+    def template(config: str, formats: Manifest) -> Any:
+        values = {"config": f"formats: formats\n{config}\n", "formats": formats}
+        return only(helm.rendered(values), "Deployment")["spec"]["template"]
+
+    first = template("rules: []", {"a": "id: a"})
+    assert first == template("models: [m]", {"a": "id: a\nmodels: [m]"})
+    for settings in RESTARTS.values():
+        assert first != template(settings, {"a": "id: a"})
+    assert set(NEEDS_RESTART) - RESTARTS.keys() == {"listen", "admin"}
 
 
 def test_a_secret_is_only_referred_to(helm: Helm) -> None:
@@ -156,6 +169,36 @@ def test_probes_and_metrics_are_on_the_admin_port_alone(helm: Helm) -> None:
     ports = {m["metadata"]["name"]: m["spec"]["ports"] for m in manifests if m["kind"] == "Service"}
     assert [port["targetPort"] for port in ports["r-sidecar"]] == [8080]
     assert [port["targetPort"] for port in ports["r-sidecar-metrics"]] == [9191]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "share", "expression"),
+    [
+        (10, 0.99, 'label_replace(vector(0.99), "le", "10.0", "", "")'),
+        (0.25, 0.999, 'label_replace(vector(0.999), "le", "0.25", "", "")'),
+    ],
+)
+def test_the_objective_is_the_only_rule_that_values_change(
+    helm: Helm, seconds: float, share: float, expression: str
+) -> None:
+    def rules(**objective: float) -> list[Manifest]:
+        values = {"prometheusRule": {"enabled": True, "objective": objective}}
+        groups = only(helm.rendered(values), "PrometheusRule")["spec"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    pairs = zip(rules(), rules(seconds=seconds, share=share), strict=True)
+    [(before, after)] = [(one, other) for one, other in pairs if one != other]
+    assert after == before | {"expr": expression}
+    assert before["record"] == "sidecar:first_visible_token:objective"
+
+
+@pytest.mark.parametrize("objective", [{"seconds": 3}, {"share": 0.9}, {"share": 1}])
+def test_an_objective_that_could_never_alert_is_refused(
+    helm: Helm, objective: dict[str, float]
+) -> None:
+    ended = helm.template({"prometheusRule": {"objective": objective}})
+    assert ended.code != 0
+    assert "prometheusRule.objective." in ended.err
 
 
 def test_rules_and_dashboards_are_those_of_the_files(helm: Helm) -> None:

@@ -79,6 +79,7 @@ def test_everything_but_the_upstream_has_a_default(folder: Folder) -> None:
         response_headers=(),
         websocket=WebSockets.REFUSE,
         access=Access(),
+        playground=False,
     )
 
 
@@ -215,8 +216,8 @@ SIZE = "expected a size, such as 512B, 8KiB, 32MiB, 1GiB or a number of bytes"
 COUNT = "expected a number from 1 to 1000000"
 ADDRESS = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 KEYS = (
-    "'version', 'listen', 'reuse_port', 'admin', 'upstream', 'limits', 'write_timeout', 'drain', "
-    "'formats', 'status', 'access_log', 'models', 'rules', 'paths', "
+    "'version', 'listen', 'reuse_port', 'admin', 'playground', 'upstream', 'limits', "
+    "'write_timeout', 'drain', 'formats', 'status', 'access_log', 'models', 'rules', 'paths', "
     "'response_headers', 'websocket', 'auth', 'hosts', 'cors' or 'tls'"
 )
 FOLDER = "expected a folder with *.yaml files of formats, as seen from this file"

@@ -19,6 +19,9 @@ AT_ONCE = "drain: {delay: 0}\n"
 """A setting: no new request is served any more when the end is asked for."""
 
 
+FILE = "sidecar.yaml"
+"""The name of its configuration."""
+
 DATA = r"serving http://(\S+)/v1 "
 ADMIN = r"health and metrics on http://(\S+)$"
 """How it says where it listens."""
@@ -44,24 +47,36 @@ class Command:
         return self.process.returncode, out.decode(), err.decode()
 
 
+def configuration(
+    settings: str, base_url: str, *, listen: str = "127.0.0.1:0", upstream: str = ""
+) -> str:
+    """The text of a configuration with these ``settings``; ``upstream``: what else it says of the
+    upstream, as in a flow mapping."""
+    return (
+        f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
+        f"upstream: {{base_url: {base_url}, {upstream}}}\n"
+    )
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
     settings: str = AT_ONCE,
     *,
     listen: str = "127.0.0.1:0",
+    upstream_settings: str = "",
     program: Sequence[str] = (),
     seconds: float = 2 * LIMIT,
 ) -> AsyncIterator[Command]:
     """A sidecar with a configuration of these ``settings``, and an upstream of its own; killed in
-    the end, if it has not ended by itself. ``program``: what is run instead of the command;
+    the end, if it has not ended by itself. ``upstream_settings``: what else the configuration says
+    of the upstream, as in a flow mapping; ``program``: what is run instead of the command;
     ``seconds``: for how long at most."""
     upstream = Upstream("127.0.0.1")
     async with asyncio.timeout(seconds), upstream.listening("/v1") as base_url:
-        config = folder / "sidecar.yaml"
+        config = folder / FILE
         config.write_text(
-            f"listen: {listen}\nadmin: 127.0.0.1:0\nmodels: [m]\n{settings}"
-            f"upstream: {{base_url: {base_url}}}\n",
+            configuration(settings, base_url, listen=listen, upstream=upstream_settings),
             encoding="utf-8",
         )
         process = await asyncio.create_subprocess_exec(

@@ -9,8 +9,8 @@ from sidecar.rules.config import built_in_config
 
 from .scripted import proxied, request
 
-PATHS = ("/healthz", "/readyz", "/metrics")
-NO_PATHS = ("/", "/config", "/reload", "/quit", "/debug", "/v1/models", "/metrics/")
+PATHS = ("/healthz", "/readyz", "/metrics", "/admin/observed")
+NO_PATHS = ("/", "/admin", "/config", "/reload", "/quit", "/debug", "/v1/models", "/metrics/")
 
 
 def test_it_is_on_loopback_unless_told_otherwise() -> None:

@@ -46,9 +46,9 @@ it. For an application that asks a model elsewhere. */}}
 {{- end }}
 {{- end -}}
 
-{{/* A pod whose configuration changed is another pod. */}}
+{{/* A change of what only a restart changes makes other pods; the rest is reloaded in them. */}}
 {{- define "sidecar.podAnnotations" -}}
-checksum/config: {{ list .Values.config .Values.formats | toJson | sha256sum }}
+checksum/restart: {{ pick (include "sidecar.parsedConfig" . | fromJson) "reuse_port" "tls" | toJson | sha256sum }}
 {{- end -}}
 
 {{- define "sidecar.containerBody" -}}

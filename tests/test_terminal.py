@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.demo.terminal import Column, Screen, Span, columns, wrap
+from sidecar.terminal import Column, Screen, Span, columns, wrap
 
 
 def _text(rows: list[list[Span]]) -> list[str]:

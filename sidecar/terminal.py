@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 # ASCII alone: not every terminal and pipe can write more.
 _BETWEEN: Final = " | "
 _NARROWEST: Final = 10
-_DIM, _PLAIN, _CLEAR_BELOW = "\x1b[2m", "\x1b[0m", "\x1b[J"
+DIM, RED = "\x1b[2m", "\x1b[31m"
+_PLAIN, _CLEAR_BELOW = "\x1b[0m", "\x1b[J"
 
 
 class Span(NamedTuple):
@@ -28,10 +29,12 @@ class Column(NamedTuple):
     spans: Sequence[Span]
 
 
-def columns(left: Column, right: Column, width: int, *, styled: bool) -> list[str]:
+def columns(
+    left: Column, right: Column, width: int, *, styled: bool, style: str = DIM
+) -> list[str]:
     """The rows, ``width`` characters at most, of two columns with their titles on top.
 
-    ``styled`` dims what is to be dim, by escape sequences that take no room.
+    ``styled`` dims what is to be dim, by escape sequences that take no room: ``style``.
     """
     side = max(_NARROWEST, (width - len(_BETWEEN)) // 2)
     rule = [Span("-" * side)]
@@ -41,7 +44,8 @@ def columns(left: Column, right: Column, width: int, *, styled: bool) -> list[st
         *zip_longest(wrap(left.spans, side), wrap(right.spans, side), fillvalue=()),
     )
     return [
-        _BETWEEN.join(_paint(row, side, styled=styled) for row in pair).rstrip() for pair in rows
+        _BETWEEN.join(_paint(row, side, style if styled else "") for row in pair).rstrip()
+        for pair in rows
     ]
 
 
@@ -85,10 +89,10 @@ def _title(column: Column, width: int) -> list[Span]:
     return [Span(column.title[:width])]
 
 
-def _paint(row: Iterable[Span], width: int, *, styled: bool) -> str:
+def _paint(row: Iterable[Span], width: int, style: str) -> str:
     painted, room = "", width
     for dim, spans in groupby(row, key=attrgetter("dim")):
         text = "".join(span.text for span in spans)
-        painted += f"{_DIM}{text}{_PLAIN}" if styled and dim else text
+        painted += f"{style}{text}{_PLAIN}" if style and dim else text
         room -= len(text)
     return painted + " " * room

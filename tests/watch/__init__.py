@@ -1,0 +1,1 @@
+"""What watches the sidecar: rules, alerts and dashboard, before Prometheus' own programs."""
