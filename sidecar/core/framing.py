@@ -7,14 +7,15 @@ from typing import NamedTuple, Protocol
 
 from sidecar.core import sse
 from sidecar.core.ndjson import LineDecoder, line
-from sidecar.core.sse import Frame
+from sidecar.core.sse import Frame, Skip, no_skip
 
 
 class Decoder(Protocol):
     """Cuts one stream into frames."""
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge."""
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes, less those that are skipped. Raises
+        EventTooLarge."""
 
     @property
     def idle(self) -> bool:

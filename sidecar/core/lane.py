@@ -150,14 +150,24 @@ class Lane:
             return None
         return self._place.later.unread
 
+    @property
+    def hides_reasoning(self) -> bool:
+        """Whether the lane is in reasoning that is hidden as it comes."""
+        region = self._place.where.region
+        is_reasoning = region is not None and region.facts.channel is Channel.REASONING
+        return is_reasoning and self._hidden_stops is not None
+
+    def hides(self, text: str) -> bool:
+        """Whether ``text`` would be hidden as a whole; nothing happens."""
+        return self._hidden_stops is not None and self._hidden_stops.search(text) is None
+
     def feed(self, text: str) -> list[Segment]:
         """What ``text`` makes certain, in order."""
         if not text:
             return []
         if self.passes(text):
             return [Segment(_CONTENT, text, "")]
-        stops = self._hidden_stops
-        if stops is not None and stops.search(text) is None:
+        if self.hides(text):
             region = self._place.where.region
             assert region is not None
             self._line.carry(text, len(text))

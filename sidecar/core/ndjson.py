@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.core.jsontext import MalformedJSON, parse
-from sidecar.core.sse import EventTooLarge, Frame
+from sidecar.core.sse import EventTooLarge, Frame, Skip, no_skip
 
 
 class LineDecoder:
@@ -20,9 +20,9 @@ class LineDecoder:
         self._buffer = bytearray()
         self._limit = limit
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
-        of no more use."""
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes; none is skipped. Raises EventTooLarge, after which
+        the decoder is of no more use."""
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if self._buffer:

@@ -7,8 +7,8 @@ with nothing else), one BOM at the start is dropped, an event that no blank line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 DONE = b"[DONE]"
 """The data of the event with which a chat stream ends."""
@@ -37,6 +37,15 @@ class Frame(NamedTuple):
     name: bytes = b""
 
 
+Skip: TypeAlias = Callable[[bytes, int], int]
+"""Is asked, where an event may begin in a chunk, where the next one begins that is to be read."""
+
+
+def no_skip(_: bytes, position: int) -> int:
+    """Every event is to be read."""
+    return position
+
+
 class Decoder:
     """Cuts a stream of bytes into frames; the tail without a blank line waits.
 
@@ -52,20 +61,21 @@ class Decoder:
         self._limit = limit
         self._started = False
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
         """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
         of no more use."""
         if self._buffer or not self._started:
             chunk = self._join(chunk)
         if b"\r" in chunk:
-            yield from self._feed_any(chunk)
+            yield from self._feed_any(chunk, skip)
             return
-        *blocks, rest = chunk.split(b"\n\n")
-        for block in blocks:
-            self._check(len(block) + 2)
-            if block:
-                yield frame(block + b"\n\n")
-        self._keep(rest)
+        position = skip(chunk, 0)
+        while (end := chunk.find(b"\n\n", position)) >= 0:
+            self._check(end + 2 - position)
+            if end > position:
+                yield frame(chunk[position : end + 2])
+            position = skip(chunk, end + 2)
+        self._keep(chunk[position:])
 
     @property
     def idle(self) -> bool:
@@ -101,16 +111,16 @@ class Decoder:
         rest = rest[start:].strip(b"\r\n")
         return frames, frame(rest + b"\n\n") if rest else None
 
-    def _feed_any(self, chunk: bytes) -> Iterator[Frame]:
-        start = 0
-        for end in _BLANK_LINE.finditer(chunk):
+    def _feed_any(self, chunk: bytes, skip: Skip) -> Iterator[Frame]:
+        start = skip(chunk, 0)
+        while (end := _BLANK_LINE.search(chunk, start)) is not None:
             if end.end() == len(chunk) and chunk.endswith(b"\r"):
                 break  # It may be half a CRLF: the next chunk says whose line end it is.
             block = chunk[start : end.end()]
             self._check(len(block))
-            start = end.end()
             if block.strip(b"\r\n"):
                 yield frame(block)
+            start = skip(chunk, end.end())
         self._keep(chunk[start:])
 
     def _join(self, chunk: bytes) -> bytes:

@@ -8,6 +8,7 @@ before the event that changed it (:meth:`StreamFilter.feed`), or is asked for wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.core.framing import Framing
@@ -16,7 +17,8 @@ from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.status import Beat, Carrier, Statuses
-from sidecar.core.unread import Around, Settled, Unread
+from sidecar.core.unread import Frame as EventFrame
+from sidecar.core.unread import Settled, Unread
 
 
 class Fault(NamedTuple):
@@ -67,8 +69,7 @@ class Wire(Carrier, Protocol):
 
     @property
     def settled(self) -> Settled | None:
-        """The events that pass without effect, as the answer stands now; None if there are none
-        such."""
+        """What is known of the next events, as the answer stands now; None if nothing is."""
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of an event that is like one that passed in all but its text; None if it
@@ -117,10 +118,12 @@ class StreamFilter:
         self._framing = wire.framing
         self._limit = limit
         self._decoder = wire.framing.decoder(limit)
-        self._around: Around | None = None
+        self._around: EventFrame | None = None
         """What stands before and after the data of an event that passed as it came."""
         self._unread: Unread | None = None
-        """The events that pass unread, as the answer stands now."""
+        """The events that need not be read, as the answer stands now."""
+        self._ready: Unread | None = None
+        """The same, if no piece of an event waits."""
         self._passes_unreadable = passes_unreadable
         self._progress = wire.progress
         self._statuses = statuses
@@ -128,22 +131,27 @@ class StreamFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
-        if self._unread is not None and self._unread.passes(chunk):
-            return chunk
+        out: list[bytes] = []
+        if self._ready is not None:
+            end = self._skip(chunk, 0, out)
+            if end == len(chunk):
+                return out[0] if out else b""
+            chunk = chunk[end:] if end else chunk
         if self.done:
             return b""
-        repeated = self._repeat(chunk) if self._trace is None else None
-        if repeated is not None:
-            return repeated
-        out: list[bytes] = []
+        if not out and self._trace is None:
+            repeated = self._repeat(chunk)
+            if repeated is not None:
+                return repeated
         try:
-            for frame in self._decoder.feed(chunk):
+            for frame in self._decoder.feed(chunk, partial(self._skip, out=out)):
                 self._frame(frame, out)
                 if self.done:
                     break
+                self._note_state()
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
-        self._note_state()
+        self._ready = self._unread if self._decoder.idle else None
         return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
@@ -193,14 +201,25 @@ class StreamFilter:
         self.holds = self._wire.hesitates
         around, unread = self._around, self._unread
         self._unread = None
-        if around is None or self.holds or self.done or not self._decoder.idle:
+        if around is None or self.holds:
             return
         settled = self._wire.settled
-        if settled is None or settled.name != around.name:
+        if settled is None or settled.frame.name != around.name:
             return
         if unread is None or unread.settled is not settled or unread.around is not around:
             unread = Unread(settled, around, self._limit)
         self._unread = unread
+
+    def _skip(self, chunk: bytes, position: int, out: list[bytes]) -> int:
+        """Where the next event begins that must be read. What leaves of those before it is put
+        into ``out``."""
+        unread = self._unread
+        if unread is None:
+            return position
+        end = unread.run(chunk, position)
+        if end > position and unread.shows:
+            out.append(chunk[position:end] if position or end < len(chunk) else chunk)
+        return end
 
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""
@@ -221,6 +240,7 @@ class StreamFilter:
         else:
             written = self._written(reading, data, chunk)
         self._note_state()
+        self._ready = self._unread
         return written
 
     def _written(self, reading: Reading, data: bytes, chunk: bytes) -> bytes:
@@ -260,8 +280,11 @@ class StreamFilter:
     def _learn(self, frame: Frame, data: bytes) -> None:
         """Note how the events are written that pass as they came."""
         before, found, after = frame.raw.partition(data)
-        told = found and self._trace is None
-        self._around = Around(frame.name, before, after) if told else None
+        around = EventFrame(frame.name, before, after)
+        if self._trace is not None or not found:
+            self._around = None
+        elif around != self._around:
+            self._around = around
 
     def _unreadable(self, frame: Frame, out: list[bytes]) -> None:
         self._wire.stats.unreadable_events += 1
@@ -285,7 +308,7 @@ class StreamFilter:
             mark = frame.raw if frame.pure and not frame.name else mark
         out.append(mark)
         self.done = True
-        self._unread = None
+        self._unread = self._ready = None
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:
         if self._trace is not None:

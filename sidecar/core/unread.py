@@ -1,20 +1,24 @@
-"""Proves of the next bytes that they may pass unread.
+"""Proves of the next bytes of a stream what becomes of them, without reading their events.
 
 Most events of an answer repeat a verified one in all but a few characters of text, and most of
-those characters can begin nothing. Such an event changes nothing in whoever would read it, and
-leaves as it came: to know that, a few searches are enough.
+those characters can begin nothing. So it is known what becomes of them: they leave as they came, or
+not at all. To know that, a few searches are enough.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
 NOT_PLAIN = rb'["\\\x00-\x1f]'
 """What cannot stand in a JSON string as it is, and the beginning of an escape: the regular
 expression of one byte (RFC 8259, 7)."""
+
+_MOST = 64
+"""Events that are taken together, so that what fails for one of them costs so many at the most."""
 
 
 class Stops(NamedTuple):
@@ -33,78 +37,109 @@ class Stops(NamedTuple):
         return cls(*(re.compile(also + b"|" + markers) for also in (NOT_PLAIN, rb"[\r\n]")))
 
 
-class Settled(NamedTuple):
-    """An answer that goes on as it did: an event of this ``name`` (empty if it has none) whose data
-    are ``start``, a text and ``end`` passes as it came and changes nothing, if the text has none of
-    the ``stops``.
-
-    ``start`` ends and ``end`` begins with the quotes of a JSON string, the text.
-    """
-
-    name: bytes
-    start: bytes
-    end: bytes
-    stops: Stops
-
-
-class Around(NamedTuple):
-    """What stands ``before`` and ``after`` the data in the bytes of an event of this ``name``."""
+class Frame(NamedTuple):
+    """The bytes of an event of this ``name``, empty if it has none, ``before`` and ``after`` a
+    part of it."""
 
     name: bytes
     before: bytes
     after: bytes
 
 
-class Unread:
-    """The events that may pass unread, in a stream that has ``settled``, written as those are that
-    have ``around`` around their data, and of at most ``limit`` bytes.
+class Showing(NamedTuple):
+    """An answer that shows text: an event whose data are a text in the ``frame`` passes as it came
+    and changes nothing, if the text has none of the ``stops``.
 
-    The proof, for a chunk of one event or of several: it begins and ends with the bytes around the
-    text of a verified event. The bytes in which one text ends and the next one begins are taken out
-    of what is left, unless the backslash before them makes them a part of a text. Then, if no byte
-    is left that a JSON string cannot have, or if what is left reads as one string, each text is the
-    inside of a string, and each event is the verified one with another text. All are UTF-8, which
-    is looked at before, and none has anything that a marker of the place could begin with, nor a
-    line end: so each is what the verified event's was, visible and without effect. A marker that
-    would begin in one text and end in the next one is found as well, since they are searched as
-    one.
+    What stands before the text ends, and what stands after it begins, with the quotes of a JSON
+    string, the text.
     """
 
-    __slots__ = (
-        *("_after", "_before", "_between", "_came", "_limit", "_reads", "_skip", "_stop"),
-        *("around", "settled"),
-    )
+    frame: Frame
+    stops: Stops
 
-    def __init__(self, settled: Settled, around: Around, limit: int) -> None:
+
+class Hiding(NamedTuple):
+    """An answer that hides text: such an event is dropped if ``hide``, which is given the text,
+    says so; if not, nothing happened."""
+
+    frame: Frame
+    hide: Callable[[str], bool]
+
+
+Settled: TypeAlias = Showing | Hiding
+"""An answer that goes on as it did."""
+
+
+class Unread:
+    """The events that need not be read, in a stream that has ``settled``, if its events are written
+    as one in which ``around`` is around the data, and have at most ``limit`` bytes.
+
+    The proof: an event begins and ends with the bytes around the text of a verified one. What is
+    between them reads as one JSON string, or has no byte that such a string cannot have as it is,
+    and is UTF-8; the first occurrence of the end is taken, and it begins with a quote. So the event
+    is the verified one with another text, and of that is known what is asked of it.
+    """
+
+    __slots__ = ("_after", "_before", "_limit", "around", "settled", "shows")
+
+    def __init__(self, settled: Settled, around: Frame, limit: int) -> None:
         self.settled = settled
         self.around = around
-        self._before = around.before + settled.start
-        self._after = settled.end + around.after
-        self._between = self._after + self._before
-        self._skip = len(self._before)
-        self._stop = -len(self._after)
-        self._came = settled.stops.as_it_came.search
-        self._reads = settled.stops.as_it_reads.search
+        self.shows = isinstance(settled, Showing)
+        """Whether these events leave as they came; if not, they do not leave."""
+        self._before = around.before + settled.frame.before
+        self._after = settled.frame.after + around.after
         self._limit = limit
 
-    def passes(self, chunk: bytes) -> bool:
-        """Whether ``chunk``, which nothing waits for, passes as it is and changes nothing."""
-        if not (chunk.startswith(self._before) and chunk.endswith(self._after)):
-            return False
-        text = chunk[self._skip : self._stop]
-        if not text or len(chunk) > self._limit or not (text.isascii() or _is_utf8(text)):
-            return False
-        if self._between in text:
-            if b"\\" + self._between in text:
-                return False
-            text = text.replace(self._between, b"")
-        if b"\\" in text:
-            try:
-                said: str = orjson.loads(b'"%b"' % text)
-            except orjson.JSONDecodeError:
-                return False
-            return self._reads(said.encode()) is None
-        return self._came(text) is None
+    def run(self, chunk: bytes, position: int) -> int:
+        """Where the first event begins that must be read, in the bytes from ``position`` on, where
+        one begins. What becomes of those before it has happened, but for their being sent."""
+        settled = self.settled
+        if len(chunk) > self._limit or not chunk.startswith(self._before, position):
+            return position
+        if isinstance(settled, Showing):
+            return self._shown(chunk, position, settled.stops)
+        return self._hidden(chunk, position, settled.hide)
+
+    def _shown(self, chunk: bytes, position: int, stops: Stops) -> int:
+        before, after, came = self._before, self._after, stops.as_it_came.search
+        while chunk.startswith(before, position):
+            start = position + len(before)
+            end = chunk.find(after, start)
+            if end < 0:
+                break
+            text = chunk[start:end]
+            if b"\\" in text:
+                said = _read(text)
+                if said is None or stops.as_it_reads.search(said.encode()) is not None:
+                    break
+            elif came(text) is not None or not (text.isascii() or _is_utf8(text)):
+                break
+            position = end + len(after)
+        return position
+
+    def _hidden(self, chunk: bytes, position: int, hide: Callable[[str], bool]) -> int:
+        before, after = self._before, self._after
+        said: list[str] = []
+        at = position
+        while len(said) < _MOST and chunk.startswith(before, at):
+            start = at + len(before)
+            end = chunk.find(after, start)
+            text = None if end < 0 else _read(chunk[start:end])
+            if text is None:
+                break
+            said.append(text)
+            at = end + len(after)
+        return at if said and hide("".join(said)) else position
+
+
+def _read(text: bytes) -> str | None:
+    """What the inside of a JSON string says; None if it is none."""
+    try:
+        said: str = orjson.loads(b'"%b"' % text)
+    except orjson.JSONDecodeError:
+        return None
+    return said
 
 
 def _is_utf8(text: bytes) -> bool:

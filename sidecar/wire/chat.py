@@ -64,6 +64,8 @@ class Chat:
         """What the next chunk is likely to be, if it is more of an answer's text."""
         self._thought: _Expected | None = None
         """The same, if it is more of its reasoning."""
+        self._expected: _Expected | None = None
+        """That of these two which the last chunk was like."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
         self._current: Choice | None = None
@@ -83,12 +85,17 @@ class Chat:
 
     @property
     def settled(self) -> Settled | None:
-        """The chunks that pass without effect, as the answer stands now."""
-        if self._said is None:
+        """What is known of the next chunks, as the answer stands now."""
+        expected = self._expected
+        if expected is None or not expected.choice.repeats:
             return None
-        template, choice = self._said
-        stops = choice.settled if choice is self._current else None
-        return None if stops is None else template.around(stops)
+        template, choice = expected
+        if expected is self._thought:
+            return template.hiding(choice.hides_reasoning) if choice.hides_more_reasoning else None
+        stops = choice.settled
+        if stops is not None:
+            return template.showing(stops)
+        return template.hiding(choice.hides) if choice.hides_more else None
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a chunk that is like one before in all but its text; None if it must be
@@ -98,6 +105,7 @@ class Chat:
                 text = expected.template.text_of(data)
                 if text is not None:
                     self._current = expected.choice
+                    self._expected = expected
                     return self._repeat(expected, text)
         return None
 
@@ -118,6 +126,7 @@ class Chat:
 
     def read(self, event: Parsed) -> Reading:
         """Judge one chunk of a stream. Raises MalformedChunk."""
+        self._expected = None
         record = _record(event)
         if record.get("error"):
             return self._error(record["error"])
@@ -250,6 +259,7 @@ class Chat:
         says = key == self.text_key
         expected = self._said if says else self._thought
         if expected is not None and expected.template.fits(event.text):
+            self._expected = expected
             return
         [item] = record["choices"]
         if not passed and not _is_less(event, record, self._holder(item), key, text):
@@ -257,7 +267,7 @@ class Chat:
         template = Template.of(event.text, text, key)
         if template is None:
             return
-        expected = _Expected(template, self._choices[self._index(item)])
+        expected = self._expected = _Expected(template, self._choices[self._index(item)])
         if says:
             self._said = expected
         else:

@@ -102,7 +102,22 @@ class Choice:
     def settled(self) -> Stops | None:
         """What such an increment must not have to pass without effect; see
         :attr:`Texts.settled`."""
-        return self._texts.settled if self.repeats else None
+        return self._texts.settled
+
+    @property
+    def hides_more(self) -> bool:
+        """Whether more text is likely to be hidden; see :meth:`hides`."""
+        return self._texts.hides_more
+
+    @property
+    def hides_more_reasoning(self) -> bool:
+        """Whether more reasoning in a field is hidden, and nobody need be told that it came."""
+        return self._texts.hides_more_reasoning
+
+    def hides(self, text: str) -> bool:
+        """Whether such an increment is hidden as a whole, and nobody need be told that it came; if
+        so it was taken, if not nothing happened."""
+        return self._texts.hides(text)
 
     def passes(self, text: str) -> bool:
         """Whether such an increment passes without a closer look; if so it was taken, if not

@@ -88,12 +88,12 @@ class Messages:
 
     @property
     def settled(self) -> Settled | None:
-        """The deltas that pass without effect, as the answer stands now."""
+        """What is known of the next deltas, as the answer stands now."""
         expected = self._expected
         if expected is None or expected.left is not None or not expected.still(expected.block):
             return None
         stops = self._blocks.texts.settled
-        return None if stops is None else expected.came.around(stops, _DELTA_NAME)
+        return None if stops is None else expected.came.showing(stops, _DELTA_NAME)
 
     def repeat(self, data: bytes) -> Reading | None:
         """What becomes of a delta that is like one that passed in all but its text; None if it

@@ -8,12 +8,13 @@ quarter of the cost.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 import orjson
 
 from sidecar.core.jsontext import STRING, dump
-from sidecar.core.unread import NOT_PLAIN, Settled, Stops
+from sidecar.core.unread import NOT_PLAIN, Frame, Hiding, Showing, Stops
 
 _NOT_PLAIN = re.compile(NOT_PLAIN)
 
@@ -21,12 +22,13 @@ _NOT_PLAIN = re.compile(NOT_PLAIN)
 class Template:
     """One event's bytes around its text."""
 
-    __slots__ = ("_end", "_settled", "_start")
+    __slots__ = ("_end", "_hiding", "_showing", "_start")
 
     def __init__(self, start: bytes, end: bytes) -> None:
         self._start = start
         self._end = end
-        self._settled: Settled | None = None
+        self._showing: Showing | None = None
+        self._hiding: Hiding | None = None
 
     @classmethod
     def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
@@ -39,11 +41,19 @@ class Template:
         # Without an escape every key is spelled as it is, and every quote is one of a string's.
         return None if b"\\" in start or b"\\" in end else cls(start, end)
 
-    def around(self, stops: Stops, name: bytes = b"") -> Settled:
-        """The events of this ``name`` that fit, and in whose text ``stops`` finds nothing."""
-        if self._settled is None or self._settled.stops is not stops:
-            self._settled = Settled(name, self._start, self._end, stops)
-        return self._settled
+    def showing(self, stops: Stops, name: bytes = b"") -> Showing:
+        """The answer shows the text of events that fit and have this ``name``, if it has none of
+        the ``stops``; the same object for the same stops."""
+        if self._showing is None or self._showing.stops is not stops:
+            self._showing = Showing(Frame(name, self._start, self._end), stops)
+        return self._showing
+
+    def hiding(self, hide: Callable[[str], bool]) -> Hiding:
+        """The answer hides their text, if ``hide``, which is always the same, says so; the same
+        object each time."""
+        if self._hiding is None:
+            self._hiding = Hiding(Frame(b"", self._start, self._end), hide)
+        return self._hiding
 
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""

@@ -11,14 +11,14 @@ import pytest
 
 from sidecar.core.policy import Policy
 from sidecar.core.stream import StreamFilter
-from sidecar.core.unread import Around, Settled, Stops, Unread
+from sidecar.core.unread import Frame, Hiding, Showing, Stops, Unread
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
 from tests.promises import CATALOGUE, LIMIT
 
 START, END = b'{"a":"b","content":"', b'","c":1}'
-AROUND = Around(b"", b"data: ", b"\n\n")
+DATA, AROUND = Frame(b"", START, END), Frame(b"", b"data: ", b"\n\n")
 STOPS = Stops.of(re.escape(b"<"))
 
 
@@ -27,7 +27,26 @@ def event(text: bytes) -> bytes:
 
 
 def passes(chunk: bytes, limit: int = LIMIT) -> bool:
-    return Unread(Settled(b"", START, END, STOPS), AROUND, limit).passes(chunk)
+    """Whether no event of the chunk must be read, where text is shown."""
+    return Unread(Showing(DATA, STOPS), AROUND, limit).run(chunk, 0) == len(chunk) > 0
+
+
+def hidden(chunk: bytes) -> list[str] | None:
+    """The texts that are hidden, as far as they were taken together; None if an event must be
+    read. What is hidden here has no "<"."""
+    said: list[str] = []
+
+    def hide(text: str) -> bool:
+        said.append(text)
+        return "<" not in text
+
+    unread, position = Unread(Hiding(DATA, hide), AROUND, LIMIT), 0
+    while position < len(chunk):
+        end = unread.run(chunk, position)
+        if end == position:
+            return None
+        position = end
+    return said
 
 
 @pytest.mark.parametrize(
@@ -43,14 +62,15 @@ def passes(chunk: bytes, limit: int = LIMIT) -> bool:
     ],
 )
 def test_text_without_anything_to_judge_passes(texts: list[bytes]) -> None:
-    assert passes(b"".join(map(event, texts)))
+    chunk = b"".join(map(event, texts))
+    assert passes(chunk)
+    assert hidden(chunk) == ["".join(json.loads(b'"%b"' % text) for text in texts)]
 
 
 @pytest.mark.parametrize(
     "chunk",
     [
         pytest.param(b"", id="nothing"),
-        pytest.param(event(b""), id="no text"),
         pytest.param(event(b"a < b"), id="a stop"),
         pytest.param(event(b"a") + event(b"b <"), id="a stop in the second one"),
         pytest.param(event(rb"a \u003c b"), id="an escaped stop"),
@@ -80,6 +100,29 @@ def test_text_without_anything_to_judge_passes(texts: list[bytes]) -> None:
 )
 def test_what_may_say_anything_else_is_read(chunk: bytes) -> None:
     assert not passes(chunk)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(event(b"a < b"), id="a stop"),
+        pytest.param(event(b"a") + event(b"b <"), id="a stop in the second one"),
+        pytest.param(event(b"\xc3") + event(b"\xa4"), id="half a character in each"),
+        pytest.param(event(b'x","reasoning":"y'), id="another member"),
+        pytest.param(event(b"x\\") + event(b"y"), id="a string that goes on in the next one"),
+        pytest.param(event(b"x") + b": comment\n\n", id="a comment"),
+        pytest.param(event(b"x") + event(b"y")[:-3], id="a piece of the next one"),
+    ],
+)
+def test_so_it_is_where_text_is_hidden(chunk: bytes) -> None:
+    assert hidden(chunk) is None
+
+
+def test_what_is_before_an_event_that_must_be_read_is_not_read() -> None:
+    plain, odd = event(b"word"), event(b"a < b")
+    unread = Unread(Showing(DATA, STOPS), AROUND, LIMIT)
+    assert unread.run(plain + plain + odd + plain, 0) == 2 * len(plain)
+    assert unread.run(odd + plain, len(odd)) == len(odd) + len(plain)
 
 
 def test_a_chunk_larger_than_an_event_may_be_is_read() -> None:
@@ -145,7 +188,8 @@ def test_what_passes_unread_is_what_would_have_passed(
         else " word"
         for _ in range(60)
     ]
-    keys = ["reasoning_content" if chance.random() < 0.05 else "content" for _ in texts]
+    share = 0.6 if seed % 2 else 0.05
+    keys = ["reasoning_content" if chance.random() < share else "content" for _ in texts]
     events = [written({"role": "assistant", "content": ""}, dump, end)]
     events += [written({key: text}, dump, end) for key, text in zip(keys, texts, strict=True)]
     sent = b"".join(events) + f"data: [DONE]{end}".encode()

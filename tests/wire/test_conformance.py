@@ -14,7 +14,7 @@ from sidecar.core.framing import Framing
 from sidecar.core.jsontext import Parsed, parse
 from sidecar.core.lane import Lane
 from sidecar.core.progress import Progress
-from sidecar.core.sse import EventTooLarge, Frame
+from sidecar.core.sse import EventTooLarge, Frame, Skip, no_skip
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import Fault, Reading
 from sidecar.core.unread import Settled
@@ -104,7 +104,7 @@ class ReadsChunks(Like):
             def __init__(self, limit: int) -> None:
                 self._decoder = decoder(limit)
 
-            def feed(self, chunk: bytes) -> Iterator[Frame]:
+            def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
                 try:
                     yield from self._decoder.feed(chunk)
                 except EventTooLarge:
