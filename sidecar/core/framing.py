@@ -21,9 +21,6 @@ class Decoder(Protocol):
     def idle(self) -> bool:
         """Whether nothing waits: the next chunk begins with an event."""
 
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one event without a name."""
-
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The frames that the end of the stream completes, and the one that it left unfinished."""
 

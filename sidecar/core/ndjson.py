@@ -40,12 +40,6 @@ class LineDecoder:
         """Whether nothing waits: the next chunk begins with a line."""
         return not self._buffer
 
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one line."""
-        if self._buffer or len(chunk) > self._limit or chunk.find(b"\n") != len(chunk) - 1:
-            return None
-        return chunk[:-1] if chunk[:1] == b"{" and chunk[-2:] == b"}\n" else None
-
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The last line, of which servers leave out the end: complete if it is a JSON value."""
         rest = bytes(self._buffer)

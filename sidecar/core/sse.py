@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 
 Skip: TypeAlias = Callable[[bytes, int], int]
-"""Is asked, where an event may begin in a chunk, where the next one begins that is to be read."""
+"""Is asked where an event may begin in a chunk: where the next one begins that is to be read."""
 
 
 def no_skip(_: bytes, position: int) -> int:
@@ -62,14 +62,16 @@ class Decoder:
         self._started = False
 
     def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
-        of no more use."""
+        """The frames that ``chunk`` completes, less those that are skipped; the first one may be if
+        it began in an earlier chunk. Raises EventTooLarge, after which the decoder is of no more
+        use."""
+        position = 0
         if self._buffer or not self._started:
             chunk = self._join(chunk)
+            position = skip(chunk, 0)
         if b"\r" in chunk:
-            yield from self._feed_any(chunk, skip)
+            yield from self._feed_any(chunk, position, skip)
             return
-        position = skip(chunk, 0)
         while (end := chunk.find(b"\n\n", position)) >= 0:
             self._check(end + 2 - position)
             if end > position:
@@ -81,21 +83,6 @@ class Decoder:
     def idle(self) -> bool:
         """Whether nothing waits: the next chunk begins with an event."""
         return self._started and not self._buffer
-
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one event, as most reads of a
-        paced stream are. Nothing is taken: :meth:`feed` would find the same."""
-        if (
-            self._buffer
-            or not self._started
-            or not chunk.startswith(b"data: ")
-            or not chunk.endswith(b"\n\n")
-            or chunk.find(b"\n") != len(chunk) - 2
-            or b"\r" in chunk
-            or len(chunk) > self._limit
-        ):
-            return None
-        return chunk[6:-2]
 
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The frames that the end of the stream completes (a last CR is no half CRLF), and that
@@ -111,8 +98,7 @@ class Decoder:
         rest = rest[start:].strip(b"\r\n")
         return frames, frame(rest + b"\n\n") if rest else None
 
-    def _feed_any(self, chunk: bytes, skip: Skip) -> Iterator[Frame]:
-        start = skip(chunk, 0)
+    def _feed_any(self, chunk: bytes, start: int, skip: Skip) -> Iterator[Frame]:
         while (end := _BLANK_LINE.search(chunk, start)) is not None:
             if end.end() == len(chunk) and chunk.endswith(b"\r"):
                 break  # It may be half a CRLF: the next chunk says whose line end it is.

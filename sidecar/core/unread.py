@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
+
+if TYPE_CHECKING:
+    from sidecar.core.stream import Reading
 
 NOT_PLAIN = rb'["\\\x00-\x1f]'
 """What cannot stand in a JSON string as it is, and the beginning of an escape: the regular
 expression of one byte (RFC 8259, 7)."""
 
 _MOST = 64
-"""Events that are taken together, so that what fails for one of them costs so many at the most."""
+"""Events whose texts are judged as one, so that what is refused for one of them costs so many at
+the most."""
 
 
 class Stops(NamedTuple):
@@ -37,72 +41,61 @@ class Stops(NamedTuple):
         return cls(*(re.compile(also + b"|" + markers) for also in (NOT_PLAIN, rb"[\r\n]")))
 
 
-class Frame(NamedTuple):
-    """The bytes of an event of this ``name``, empty if it has none, ``before`` and ``after`` a
-    part of it."""
+class Around(NamedTuple):
+    """What stands ``before`` and ``after`` a part of something in its bytes."""
 
-    name: bytes
     before: bytes
     after: bytes
 
 
-class Showing(NamedTuple):
-    """An answer that shows text: an event whose data are a text in the ``frame`` passes as it came
-    and changes nothing, if the text has none of the ``stops``.
+Take: TypeAlias = "Callable[[str], Reading | None]"
+
+
+class Settled(NamedTuple):
+    """An answer of which it is known how it goes on: with an event whose data are a text in the
+    frame ``around``, and of which nothing but that text is to be judged.
 
     What stands before the text ends, and what stands after it begins, with the quotes of a JSON
-    string, the text.
+    string, the text. ``take`` judges it: what becomes of the event, None if it must be read in
+    full, and then nothing happened. Where text is shown, ``stops`` is what it must have none of to
+    leave as it came, without effect; ``name`` is that of such an event, empty if it has none. Where
+    it is hidden without effect, ``hide`` says whether that holds for a text, and if not, nothing
+    happened.
     """
 
-    frame: Frame
-    stops: Stops
+    around: Around
+    take: Take
+    stops: Stops | None = None
+    hide: Callable[[str], bool] | None = None
+    name: bytes = b""
 
 
-class Hiding(NamedTuple):
-    """An answer that hides text: such an event is dropped if ``hide``, which is given the text,
-    says so; if not, nothing happened."""
+class Repeated:
+    """The events that repeat a verified one in all but its text, in a stream whose events are
+    written as one with ``event`` around its data; ``data`` is what stands around the text in those.
+    None has more than ``limit`` bytes.
 
-    frame: Frame
-    hide: Callable[[str], bool]
-
-
-Settled: TypeAlias = Showing | Hiding
-"""An answer that goes on as it did."""
-
-
-class Unread:
-    """The events that need not be read, in a stream that has ``settled``, if its events are written
-    as one in which ``around`` is around the data, and have at most ``limit`` bytes.
-
-    The proof: an event begins and ends with the bytes around the text of a verified one. What is
-    between them reads as one JSON string, or has no byte that such a string cannot have as it is,
-    and is UTF-8; the first occurrence of the end is taken, and it begins with a quote. So the event
-    is the verified one with another text, and of that is known what is asked of it.
+    The proof that an event is one of them: it begins and ends with the bytes around the text of a
+    verified one. What is between reads as one JSON string, or has no byte that such a string cannot
+    have as it is, and is UTF-8; and the first occurrence of the end is taken, which begins with a
+    quote. So the event is the verified one with another text.
     """
 
-    __slots__ = ("_after", "_before", "_limit", "around", "settled", "shows")
+    __slots__ = ("_after", "_before", "_limit", "data", "event")
 
-    def __init__(self, settled: Settled, around: Frame, limit: int) -> None:
-        self.settled = settled
-        self.around = around
-        self.shows = isinstance(settled, Showing)
-        """Whether these events leave as they came; if not, they do not leave."""
-        self._before = around.before + settled.frame.before
-        self._after = settled.frame.after + around.after
+    def __init__(self, data: Around, event: Around, limit: int) -> None:
+        self.data = data
+        self.event = event
+        self._before = event.before + data.before
+        self._after = data.after + event.after
         self._limit = limit
 
-    def run(self, chunk: bytes, position: int) -> int:
-        """Where the first event begins that must be read, in the bytes from ``position`` on, where
-        one begins. What becomes of those before it has happened, but for their being sent."""
-        settled = self.settled
-        if len(chunk) > self._limit or not chunk.startswith(self._before, position):
-            return position
-        if isinstance(settled, Showing):
-            return self._shown(chunk, position, settled.stops)
-        return self._hidden(chunk, position, settled.hide)
-
-    def _shown(self, chunk: bytes, position: int, stops: Stops) -> int:
+    def shown(self, chunk: bytes, position: int, stops: Stops) -> int:
+        """Where the first event begins that is none of them, or has one of the ``stops``; one
+        begins at ``position``."""
         before, after, came = self._before, self._after, stops.as_it_came.search
+        if len(chunk) > self._limit:
+            return position
         while chunk.startswith(before, position):
             start = position + len(before)
             end = chunk.find(after, start)
@@ -118,19 +111,25 @@ class Unread:
             position = end + len(after)
         return position
 
-    def _hidden(self, chunk: bytes, position: int, hide: Callable[[str], bool]) -> int:
-        before, after = self._before, self._after
+    def hidden(self, chunk: bytes, position: int, hide: Callable[[str], bool]) -> int:
+        """Where the first event begins that is none of them, has no text, or is refused by
+        ``hide``, which is given the texts of some of them as one."""
         said: list[str] = []
         at = position
-        while len(said) < _MOST and chunk.startswith(before, at):
-            start = at + len(before)
-            end = chunk.find(after, start)
-            text = None if end < 0 else _read(chunk[start:end])
-            if text is None:
-                break
-            said.append(text)
-            at = end + len(after)
+        while len(said) < _MOST and (found := self.text(chunk, at)) is not None and found[0]:
+            said.append(found[0])
+            at = found[1]
         return at if said and hide("".join(said)) else position
+
+    def text(self, chunk: bytes, position: int) -> tuple[str, int] | None:
+        """The text of the event at ``position``, and where the event ends; None if it is none of
+        them."""
+        if len(chunk) > self._limit or not chunk.startswith(self._before, position):
+            return None
+        start = position + len(self._before)
+        end = chunk.find(self._after, start)
+        said = None if end < 0 else _read(chunk[start:end])
+        return None if said is None else (said, end + len(self._after))
 
 
 def _read(text: bytes) -> str | None:

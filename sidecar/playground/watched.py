@@ -23,11 +23,7 @@ class WatchedChat(Chat):
 
     @property
     def settled(self) -> None:
-        """None: nothing passes unread."""
-        return None
-
-    def repeat(self, data: bytes) -> Reading | None:
-        """Every event is read in full."""
+        """None: every event is read in full."""
         return None
 
     def read(self, event: Parsed) -> Reading:

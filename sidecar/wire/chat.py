@@ -89,30 +89,26 @@ class Chat:
         expected = self._expected
         if expected is None or not expected.choice.repeats:
             return None
-        template, choice = expected
+        around, choice = expected.template.around, expected.choice
         if expected is self._thought:
-            return template.hiding(choice.hides_reasoning) if choice.hides_more_reasoning else None
+            hide = choice.hides_reasoning if choice.hides_more_reasoning else None
+            return Settled(around, self._repeat_thought, hide=hide)
         stops = choice.settled
-        if stops is not None:
-            return template.showing(stops)
-        return template.hiding(choice.hides) if choice.hides_more else None
+        hide = choice.hides if stops is None and choice.hides_more else None
+        return Settled(around, self._repeat_text, stops, hide)
 
-    def repeat(self, data: bytes) -> Reading | None:
-        """What becomes of a chunk that is like one before in all but its text; None if it must be
-        read in full, and then nothing happened."""
-        for expected in (self._said, self._thought):
-            if expected is not None and expected.choice.repeats:
-                text = expected.template.text_of(data)
-                if text is not None:
-                    self._current = expected.choice
-                    self._expected = expected
-                    return self._repeat(expected, text)
-        return None
+    def _repeat_thought(self, text: str) -> Reading | None:
+        """The same for a chunk in which it is the reasoning that is another."""
+        assert self._expected is not None
+        if not text:
+            return None
+        return _DROP if self._expected.choice.hides_reasoning(text) else _PASS
 
-    def _repeat(self, expected: _Expected, text: str) -> Reading | None:
-        template, choice = expected
-        if expected is self._thought:
-            return _DROP if choice.hides_reasoning(text) else _PASS
+    def _repeat_text(self, text: str) -> Reading | None:
+        """What becomes of a chunk that is like the one before in all but its text; None if it must
+        be read in full, and then nothing happened."""
+        assert self._expected is not None
+        template, choice = self._expected
         if choice.passes(text):
             return _PASS
         if self._moves:

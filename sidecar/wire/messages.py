@@ -90,20 +90,16 @@ class Messages:
     def settled(self) -> Settled | None:
         """What is known of the next deltas, as the answer stands now."""
         expected = self._expected
-        if expected is None or expected.left is not None or not expected.still(expected.block):
-            return None
-        stops = self._blocks.texts.settled
-        return None if stops is None else expected.came.showing(stops, _DELTA_NAME)
-
-    def repeat(self, data: bytes) -> Reading | None:
-        """What becomes of a delta that is like one that passed in all but its text; None if it
-        must be read in full, and then nothing happened."""
-        expected = self._expected
         if expected is None or not expected.still(expected.block):
             return None
-        text = expected.came.text_of(data)
-        if text is None:
-            return None
+        stops = self._blocks.texts.settled if expected.left is None else None
+        return Settled(expected.came.around, self._repeat, stops, name=_DELTA_NAME)
+
+    def _repeat(self, text: str) -> Reading | None:
+        """What becomes of a delta that is like the one before in all but its text; None if it must
+        be read in full, and then nothing happened."""
+        expected = self._expected
+        assert expected is not None
         if self._blocks.texts.passes(text):
             visible = text
         elif self._moves:

@@ -81,11 +81,7 @@ class OllamaChat:
 
     @property
     def settled(self) -> None:
-        """None: each is read."""
-        return None
-
-    def repeat(self, _: bytes) -> Reading | None:
-        """None: every line says when it was made, so that none is like another."""
+        """None: every line says when it was made, so that none repeats another."""
         return None
 
     def read(self, event: Parsed) -> Reading:

@@ -72,11 +72,7 @@ class Responses:
 
     @property
     def settled(self) -> None:
-        """None: each is read."""
-        return None
-
-    def repeat(self, _: bytes) -> Reading | None:
-        """Every event has a number of its own: none is like one before."""
+        """None: every event has a number of its own, so that none repeats another."""
         return None
 
     # A stream.

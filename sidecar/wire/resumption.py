@@ -34,10 +34,6 @@ class Resumed:
 
     @property
     def settled(self) -> None:
-        """None: each is read."""
-        return None
-
-    def repeat(self, _: bytes) -> Reading | None:
         """None: every event's number is looked at."""
         return None
 

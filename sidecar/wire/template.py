@@ -8,27 +8,21 @@ quarter of the cost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 
 import orjson
 
 from sidecar.core.jsontext import STRING, dump
-from sidecar.core.unread import NOT_PLAIN, Frame, Hiding, Showing, Stops
-
-_NOT_PLAIN = re.compile(NOT_PLAIN)
+from sidecar.core.unread import Around
 
 
 class Template:
-    """One event's bytes around its text."""
+    """What stands ``around`` the text of an event in its data."""
 
-    __slots__ = ("_end", "_hiding", "_showing", "_start")
+    __slots__ = ("around",)
 
-    def __init__(self, start: bytes, end: bytes) -> None:
-        self._start = start
-        self._end = end
-        self._showing: Showing | None = None
-        self._hiding: Hiding | None = None
+    def __init__(self, around: Around) -> None:
+        self.around = around
 
     @classmethod
     def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
@@ -39,44 +33,15 @@ class Template:
             return None
         start, end = data[: found[0].start(1) + 1], data[found[0].end(1) - 1 :]
         # Without an escape every key is spelled as it is, and every quote is one of a string's.
-        return None if b"\\" in start or b"\\" in end else cls(start, end)
-
-    def showing(self, stops: Stops, name: bytes = b"") -> Showing:
-        """The answer shows the text of events that fit and have this ``name``, if it has none of
-        the ``stops``; the same object for the same stops."""
-        if self._showing is None or self._showing.stops is not stops:
-            self._showing = Showing(Frame(name, self._start, self._end), stops)
-        return self._showing
-
-    def hiding(self, hide: Callable[[str], bool]) -> Hiding:
-        """The answer hides their text, if ``hide``, which is always the same, says so; the same
-        object each time."""
-        if self._hiding is None:
-            self._hiding = Hiding(Frame(b"", self._start, self._end), hide)
-        return self._hiding
+        return None if b"\\" in start or b"\\" in end else cls(Around(start, end))
 
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""
-        return data.startswith(self._start) and data.endswith(self._end)
+        return data.startswith(self.around.before) and data.endswith(self.around.after)
 
     def with_text(self, text: str) -> bytes:
         """The event with another text."""
-        return self._start + dump(text, exact=False)[1:-1] + self._end
-
-    def text_of(self, data: bytes) -> str | None:
-        """The text of an event that fits; None if it does not, or its text needs parsing."""
-        if not self.fits(data):
-            return None
-        plain = data[len(self._start) : len(data) - len(self._end)]
-        if len(data) < len(self._start) + len(self._end):
-            return None
-        try:
-            if _NOT_PLAIN.search(plain) is None:
-                return plain.decode()
-        except UnicodeDecodeError:
-            return None
-        # Nothing else can be read as one string: a quote that is not escaped would end it.
-        return _read(b'"%b"' % plain)
+        return self.around.before + dump(text, exact=False)[1:-1] + self.around.after
 
 
 @cache

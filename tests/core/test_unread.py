@@ -11,14 +11,14 @@ import pytest
 
 from sidecar.core.policy import Policy
 from sidecar.core.stream import StreamFilter
-from sidecar.core.unread import Frame, Hiding, Showing, Stops, Unread
+from sidecar.core.unread import Around, Repeated, Stops
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
 from tests.promises import CATALOGUE, LIMIT
 
 START, END = b'{"a":"b","content":"', b'","c":1}'
-DATA, AROUND = Frame(b"", START, END), Frame(b"", b"data: ", b"\n\n")
+DATA, EVENT = Around(START, END), Around(b"data: ", b"\n\n")
 STOPS = Stops.of(re.escape(b"<"))
 
 
@@ -28,7 +28,7 @@ def event(text: bytes) -> bytes:
 
 def passes(chunk: bytes, limit: int = LIMIT) -> bool:
     """Whether no event of the chunk must be read, where text is shown."""
-    return Unread(Showing(DATA, STOPS), AROUND, limit).run(chunk, 0) == len(chunk) > 0
+    return Repeated(DATA, EVENT, limit).shown(chunk, 0, STOPS) == len(chunk) > 0
 
 
 def hidden(chunk: bytes) -> list[str] | None:
@@ -40,9 +40,9 @@ def hidden(chunk: bytes) -> list[str] | None:
         said.append(text)
         return "<" not in text
 
-    unread, position = Unread(Hiding(DATA, hide), AROUND, LIMIT), 0
+    repeated, position = Repeated(DATA, EVENT, LIMIT), 0
     while position < len(chunk):
-        end = unread.run(chunk, position)
+        end = repeated.hidden(chunk, position, hide)
         if end == position:
             return None
         position = end
@@ -57,7 +57,6 @@ def hidden(chunk: bytes) -> list[str] | None:
         ["größer, 大, 😀".encode()],
         [rb"\u4f60\u597d", rb"\ud83d\ude00"],
         [rb"a \"quoted\" word, a \\ and a \t"],
-        [b"an empty one", b"", b"follows"],
         [b"data: ", b"}"],
     ],
 )
@@ -120,9 +119,10 @@ def test_so_it_is_where_text_is_hidden(chunk: bytes) -> None:
 
 def test_what_is_before_an_event_that_must_be_read_is_not_read() -> None:
     plain, odd = event(b"word"), event(b"a < b")
-    unread = Unread(Showing(DATA, STOPS), AROUND, LIMIT)
-    assert unread.run(plain + plain + odd + plain, 0) == 2 * len(plain)
-    assert unread.run(odd + plain, len(odd)) == len(odd) + len(plain)
+    repeated = Repeated(DATA, EVENT, LIMIT)
+    assert repeated.shown(plain + plain + odd + plain, 0, STOPS) == 2 * len(plain)
+    assert repeated.shown(odd + plain, len(odd), STOPS) == len(odd) + len(plain)
+    assert repeated.text(odd + plain, 0) == ("a < b", len(odd))
 
 
 def test_a_chunk_larger_than_an_event_may_be_is_read() -> None:
@@ -135,9 +135,6 @@ class LongWay(Chat):
     """Reads every event in full."""
 
     settled = None
-
-    def repeat(self, data: bytes) -> None:
-        return None
 
 
 PIECES = (

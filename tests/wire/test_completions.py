@@ -14,6 +14,7 @@ from openai.types import Completion
 
 from sidecar.core.document import filter_document
 from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, ToolResults, UnknownFields
+from sidecar.core.stats import Verdict
 from sidecar.core.stream import MalformedChunk, Reading, StreamFilter
 from sidecar.wire.completions import Completions
 from sidecar.wire.ruling import Ruling
@@ -211,9 +212,6 @@ class LongWay(Completions):
 
     settled = None
 
-    def repeat(self, data: bytes) -> Reading | None:
-        return None
-
 
 @pytest.mark.parametrize(
     ("case", "policy"),
@@ -234,9 +232,11 @@ def test_an_example_leaves_as_if_every_event_were_read_in_full(case: Case, polic
 def test_a_plain_event_is_recognised_without_being_read() -> None:
     completions = wire()
     run(completions, [sent(chunk("Hi"), chunk(" there"), done=False)])
-    reading = completions.repeat(compact(chunk(" you")).encode())
-    assert reading is not None
-    assert reading.out == ()
+    settled = completions.settled
+    assert settled is not None
+    data = compact(chunk(" you")).encode()
+    assert data == settled.around.before + b" you" + settled.around.after
+    assert settled.take(" you") == Reading(Verdict.PASS)
 
 
 # --- the end ------------------------------------------------------------------------------------

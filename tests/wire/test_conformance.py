@@ -80,9 +80,6 @@ class Like:
     def settled(self) -> Settled | None:
         return None
 
-    def repeat(self, data: bytes) -> Reading | None:
-        return None
-
     def read(self, event: Parsed) -> Reading:
         return self.answer.read(event)
 
@@ -113,9 +110,6 @@ class ReadsChunks(Like):
                 yield from frames
 
             idle = False
-
-            def only(self, _: bytes) -> bytes | None:
-                return None
 
             def finish(self) -> tuple[list[Frame], Frame | None]:
                 return self._decoder.finish()
