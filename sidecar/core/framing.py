@@ -7,17 +7,19 @@ from typing import NamedTuple, Protocol
 
 from sidecar.core import sse
 from sidecar.core.ndjson import LineDecoder, line
-from sidecar.core.sse import Frame
+from sidecar.core.sse import Frame, Skip, no_skip
 
 
 class Decoder(Protocol):
     """Cuts one stream into frames."""
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge."""
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes, less those that are skipped. Raises
+        EventTooLarge."""
 
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one event without a name."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with an event."""
 
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The frames that the end of the stream completes, and the one that it left unfinished."""

@@ -25,6 +25,7 @@ from sidecar.core.markers import (
 )
 from sidecar.core.quotes import Line, Protection, Quotes
 from sidecar.core.seam import Joint, Seam
+from sidecar.core.unread import Stops
 from sidecar.core.vocabulary import Opening, Vocabulary, Where
 
 MAX_WITHHELD = 65_536
@@ -35,6 +36,7 @@ text of an answer."""
 _NOTHING_DECLARED: frozenset[str] = frozenset()
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _ANYWHERE = (At.ANYWHERE,)
+_CONTENT = Channel.CONTENT
 
 
 class Lane:
@@ -73,6 +75,8 @@ class Lane:
         are withheld."""
         self._plain_stops: re.Pattern[str] | None = None
         """What a text must not have to be visible as it is; None if it must be read anyway."""
+        self._hidden_stops: re.Pattern[str] | None = None
+        """The same for one that is hidden as a whole."""
         self._out: list[Segment] = []
         self._finished = False
         self._tail = ""
@@ -133,17 +137,41 @@ class Lane:
         stops = self._plain_stops
         if stops is None or not text or stops.search(text) is not None:
             return False
-        if self._line.blank or not self._vocabulary.keeps_quotes:
+        if self._line.blank or "\n" in text:
             self._line.carry(text, len(text))
         self._seam.passed(text)
         return True
+
+    @property
+    def settled(self) -> Stops | None:
+        """What a text must not have to be visible as it is and without effect; None if each has
+        one."""
+        if self._plain_stops is None or self._line.blank or not self._seam.settled:
+            return None
+        return self._place.later.unread
+
+    @property
+    def hides_reasoning(self) -> bool:
+        """Whether the lane is in reasoning that is hidden as it comes."""
+        region = self._place.where.region
+        is_reasoning = region is not None and region.facts.channel is Channel.REASONING
+        return is_reasoning and self._hidden_stops is not None
+
+    def hides(self, text: str) -> bool:
+        """Whether ``text`` would be hidden as a whole; nothing happens."""
+        return self._hidden_stops is not None and self._hidden_stops.search(text) is None
 
     def feed(self, text: str) -> list[Segment]:
         """What ``text`` makes certain, in order."""
         if not text:
             return []
         if self.passes(text):
-            return [Segment(Channel.CONTENT, text, "")]
+            return [Segment(_CONTENT, text, "")]
+        if self.hides(text):
+            region = self._place.where.region
+            assert region is not None
+            self._line.carry(text, len(text))
+            return [Segment(region.facts.channel, text, region.format_id, self._call)]
         return self._received(self._read(self._held + text, final=False))
 
     def finish(self) -> list[Segment]:
@@ -192,6 +220,7 @@ class Lane:
         self._held = text[position:]
         self._line.carry(text, position)
         self._plain_stops = self._find_plain_stops()
+        self._hidden_stops = self._find_hidden_stops()
         # A lane that kept what it has told would keep a whole event, as long as it lasts.
         out, self._out = self._out, []
         return out
@@ -199,7 +228,16 @@ class Lane:
     def _find_plain_stops(self) -> re.Pattern[str] | None:
         if not self._seam.plain or self._held or self._place.where.region is not None:
             return None
+        if self._quotes.calm:
+            return self._place.later.within_line
         return self._place.later.stops if self._quotes.plain else None
+
+    def _find_hidden_stops(self) -> re.Pattern[str] | None:
+        region = self._place.where.region
+        if region is None or region.kept or self._held or self._given:
+            return None
+        judged = self._withheld is None and self._json is None
+        return self._place.markers.stops if judged else None
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
         keeps_quotes = self._vocabulary.keeps_quotes

@@ -23,6 +23,7 @@ from sidecar.core.spelling import (
     SPACE,
     Spelling,
 )
+from sidecar.core.unread import Stops
 
 QUOTE_STOPS = "`~\n"
 """The characters that code spans and fences are made of (CommonMark 0.31, 4.5 and 6.1)."""
@@ -137,7 +138,7 @@ class MarkerSet:
     Of two markers with the same literal and place the first one given counts.
     """
 
-    __slots__ = ("_tries", "body_stops", "firsts", "restricted", "stops")
+    __slots__ = ("_tries", "_unread", "body_stops", "firsts", "restricted", "stops", "within_line")
 
     def __init__(
         self,
@@ -160,13 +161,24 @@ class MarkerSet:
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
         quoting = QUOTE_STOPS if quotes and together else ""
-        self.stops = re.compile(
-            "|".join([*map(re.escape, quoting), *_beginnings(together)]) or "(?!)"
-        )
+        beginnings = _beginnings(together)
+        self.stops = _any([*map(re.escape, quoting), *beginnings])
         """Finds the next character at which something may begin."""
+        line_ends = "\n" if quoting and "\n" not in together else ""
+        self.within_line = _any([*map(re.escape, quoting.replace(line_ends, "")), *beginnings])
+        """The same where line ends mean nothing."""
+        self._unread: Stops | None = None
         self.body_stops = re.compile(
             "[" + re.escape("".join(sorted(self.firsts)) + BODY_STOPS) + "]"
         )
+
+    @property
+    def unread(self) -> Stops:
+        """The same as ``stops``, for a text that is not read; made on first use."""
+        if self._unread is None:
+            # Every alternative is a sequence of characters, and UTF-8 is found only where it is.
+            self._unread = Stops.of(self.stops.pattern.encode())
+        return self._unread
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:
         """What stands at ``start``, a position that is all of ``places``."""
@@ -266,6 +278,10 @@ def _walk_run(run: _Run, after: _Node, text: str, position: int) -> Match:
 _DEPTH = 4
 """How many characters ahead a stop is looked at. HTML is full of ``<``, prose is full of the
 letters that some markers begin with, and few of them are read."""
+
+
+def _any(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns) or "(?!)")
 
 
 def _beginnings(root: _Node) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.core.jsontext import MalformedJSON, parse
-from sidecar.core.sse import EventTooLarge, Frame
+from sidecar.core.sse import EventTooLarge, Frame, Skip, no_skip
 
 
 class LineDecoder:
@@ -20,9 +20,9 @@ class LineDecoder:
         self._buffer = bytearray()
         self._limit = limit
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
-        of no more use."""
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes; none is skipped. Raises EventTooLarge, after which
+        the decoder is of no more use."""
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if self._buffer:
@@ -35,11 +35,10 @@ class LineDecoder:
         self._buffer += rest
         self._check(len(self._buffer))
 
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one line."""
-        if self._buffer or len(chunk) > self._limit or chunk.find(b"\n") != len(chunk) - 1:
-            return None
-        return chunk[:-1] if chunk[:1] == b"{" and chunk[-2:] == b"}\n" else None
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with a line."""
+        return not self._buffer
 
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The last line, of which servers leave out the end: complete if it is a JSON value."""

@@ -81,6 +81,11 @@ class Quotes:
         """Whether the next character, unless it is a stop, changes nothing here."""
         return self._run is None
 
+    @property
+    def calm(self) -> bool:
+        """Whether a line end changes nothing here either."""
+        return self._run is None and self._opening is None and not self._closing and not self._span
+
     def pass_stop(self, text: str, position: int, line: Line) -> int:
         """Take the stop (a line end, or a run of fence characters) at ``position``.
 

@@ -7,8 +7,8 @@ with nothing else), one BOM at the start is dropped, an event that no blank line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 DONE = b"[DONE]"
 """The data of the event with which a chat stream ends."""
@@ -37,6 +37,15 @@ class Frame(NamedTuple):
     name: bytes = b""
 
 
+Skip: TypeAlias = Callable[[bytes, int], int]
+"""Is asked where an event may begin in a chunk: where the next one begins that is to be read."""
+
+
+def no_skip(_: bytes, position: int) -> int:
+    """Every event is to be read."""
+    return position
+
+
 class Decoder:
     """Cuts a stream of bytes into frames; the tail without a blank line waits.
 
@@ -52,35 +61,28 @@ class Decoder:
         self._limit = limit
         self._started = False
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that ``chunk`` completes. Raises EventTooLarge, after which the decoder is
-        of no more use."""
+    def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes, less those that are skipped; the first one may be if
+        it began in an earlier chunk. Raises EventTooLarge, after which the decoder is of no more
+        use."""
+        position = 0
         if self._buffer or not self._started:
             chunk = self._join(chunk)
+            position = skip(chunk, 0)
         if b"\r" in chunk:
-            yield from self._feed_any(chunk)
+            yield from self._feed_any(chunk, position, skip)
             return
-        *blocks, rest = chunk.split(b"\n\n")
-        for block in blocks:
-            self._check(len(block) + 2)
-            if block:
-                yield frame(block + b"\n\n")
-        self._keep(rest)
+        while (end := chunk.find(b"\n\n", position)) >= 0:
+            self._check(end + 2 - position)
+            if end > position:
+                yield frame(chunk[position : end + 2])
+            position = skip(chunk, end + 2)
+        self._keep(chunk[position:])
 
-    def only(self, chunk: bytes) -> bytes | None:
-        """The data of ``chunk``, if nothing waits and it is just one event, as most reads of a
-        paced stream are. Nothing is taken: :meth:`feed` would find the same."""
-        if (
-            self._buffer
-            or not self._started
-            or not chunk.startswith(b"data: ")
-            or not chunk.endswith(b"\n\n")
-            or chunk.find(b"\n") != len(chunk) - 2
-            or b"\r" in chunk
-            or len(chunk) > self._limit
-        ):
-            return None
-        return chunk[6:-2]
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: the next chunk begins with an event."""
+        return self._started and not self._buffer
 
     def finish(self) -> tuple[list[Frame], Frame | None]:
         """The frames that the end of the stream completes (a last CR is no half CRLF), and that
@@ -96,16 +98,15 @@ class Decoder:
         rest = rest[start:].strip(b"\r\n")
         return frames, frame(rest + b"\n\n") if rest else None
 
-    def _feed_any(self, chunk: bytes) -> Iterator[Frame]:
-        start = 0
-        for end in _BLANK_LINE.finditer(chunk):
+    def _feed_any(self, chunk: bytes, start: int, skip: Skip) -> Iterator[Frame]:
+        while (end := _BLANK_LINE.search(chunk, start)) is not None:
             if end.end() == len(chunk) and chunk.endswith(b"\r"):
                 break  # It may be half a CRLF: the next chunk says whose line end it is.
             block = chunk[start : end.end()]
             self._check(len(block))
-            start = end.end()
             if block.strip(b"\r\n"):
                 yield frame(block)
+            start = skip(chunk, end.end())
         self._keep(chunk[start:])
 
     def _join(self, chunk: bytes) -> bytes:

@@ -8,6 +8,7 @@ before the event that changed it (:meth:`StreamFilter.feed`), or is asked for wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.core.framing import Framing
@@ -16,6 +17,7 @@ from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.status import Beat, Carrier, Statuses
+from sidecar.core.unread import Around, Repeated, Settled
 
 
 class Fault(NamedTuple):
@@ -64,9 +66,9 @@ class Wire(Carrier, Protocol):
     def hesitates(self) -> bool:
         """Whether the text that was read last holds something back that may be visible."""
 
-    def repeat(self, data: bytes) -> Reading | None:
-        """What becomes of an event that is like one that passed in all but its text; None if it
-        must be read in full, and then nothing happened."""
+    @property
+    def settled(self) -> Settled | None:
+        """What is known of the next events, as the answer stands now; None if nothing is."""
 
     def read(self, event: Parsed) -> Reading:
         """Judge one event. Raises MalformedChunk if it cannot be one."""
@@ -78,6 +80,13 @@ class Wire(Carrier, Protocol):
     def refuse(self, error: Any, status: int) -> list[bytes]:
         """What is said of upstream's ``error``, an object or a message, that came with this HTTP
         status instead of an answer, as events: the client's answer has begun."""
+
+
+class _Around(NamedTuple):
+    """What stands around the data of upstream's events of this ``name``."""
+
+    name: bytes
+    around: Around
 
 
 _PASS = Verdict.PASS
@@ -109,7 +118,14 @@ class StreamFilter:
         self.stats = wire.stats
         self._wire = wire
         self._framing = wire.framing
+        self._limit = limit
         self._decoder = wire.framing.decoder(limit)
+        self._around: _Around | None = None
+        self._settled: Settled | None = None
+        self._repeated: Repeated | None = None
+        """The events that are likely to follow, while the answer has settled."""
+        self._ready = False
+        """It has, and no piece of an event waits."""
         self._passes_unreadable = passes_unreadable
         self._progress = wire.progress
         self._statuses = statuses
@@ -117,20 +133,23 @@ class StreamFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
+        out: list[bytes] = []
+        if self._ready:
+            position = self._skip(chunk, 0, out)
+            if position == len(chunk):
+                return out[0] if len(out) == 1 else b"".join(out)
+            chunk = chunk[position:] if position else chunk
         if self.done:
             return b""
-        repeated = self._repeat(chunk) if self._trace is None else None
-        if repeated is not None:
-            return repeated
-        out: list[bytes] = []
         try:
-            for frame in self._decoder.feed(chunk):
+            for frame in self._decoder.feed(chunk, partial(self._skip, out=out)):
                 self._frame(frame, out)
                 if self.done:
                     break
+                self._note_state()
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
-        self._note_held()
+        self._ready = self._repeated is not None and self._decoder.idle
         return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
@@ -175,33 +194,57 @@ class StreamFilter:
         """That of the answer."""
         return self._framing.content_type
 
-    def _note_held(self) -> None:
+    def _note_state(self) -> None:
+        """Note how the answer stands, after an event."""
         self.holds = self._wire.hesitates
+        settled = self._settled = None if self._around is None else self._wire.settled
+        if settled is None:
+            self._repeated = None
+            return
+        assert self._around is not None
+        repeated, event = self._repeated, self._around.around
+        if repeated is None or repeated.data is not settled.around or repeated.event is not event:
+            self._repeated = Repeated(settled.around, event, self._limit)
+
+    def _skip(self, chunk: bytes, position: int, out: list[bytes]) -> int:
+        """Where the next event begins that must be read in full. What leaves of those before it is
+        put into ``out``."""
+        while (settled := self._settled) is not None:
+            repeated, around = self._repeated, self._around
+            assert repeated is not None
+            assert around is not None
+            if settled.stops is not None and settled.name == around.name:
+                start, position = position, repeated.shown(chunk, position, settled.stops)
+                if position > start:
+                    out.append(chunk[start:position])
+            elif settled.hide is not None:
+                position = repeated.hidden(chunk, position, settled.hide)
+            found = None if position == len(chunk) else repeated.text(chunk, position)
+            reading = None if found is None else settled.take(found[0])
+            if found is None or reading is None:
+                break
+            start, position = position, found[1]
+            self._leave(reading, chunk[start:position], around, out)
+            self._note_state()
+        return position
+
+    def _leave(self, reading: Reading, raw: bytes, around: _Around, out: list[bytes]) -> None:
+        """An event that was not read in full leaves, as it was judged."""
+        if self._progress.steps:
+            self._tell(out)
+        if reading.verdict is not _PASS:
+            out.extend(reading.out)
+        elif reading.name == around.name:
+            out.append(raw)
+        else:
+            before, after = around.around
+            out.append(self._framing.write(raw[len(before) : len(raw) - len(after)], reading.name))
 
     def _tell(self, out: list[bytes]) -> None:
         """What has changed since the last time."""
         steps = self._progress.take()
         if self._statuses is not None:
             out.append(self._statuses.write(steps))
-
-    def _repeat(self, chunk: bytes) -> bytes | None:
-        """What becomes of a chunk that is one event like one before, by the shortest way."""
-        data = self._decoder.only(chunk)
-        reading = None if data is None else self._wire.repeat(data)
-        if data is None or reading is None:
-            return None
-        if reading.verdict is not _PASS:
-            self._note_held()
-        if self._progress.steps:
-            out: list[bytes] = []
-            self._tell(out)
-            return b"".join([*out, self._written(reading, data, chunk)])
-        return self._written(reading, data, chunk)
-
-    def _written(self, reading: Reading, data: bytes, chunk: bytes) -> bytes:
-        if reading.verdict is not _PASS:
-            return b"".join(reading.out)
-        return self._framing.write(data, reading.name) if reading.name else chunk
 
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
         data = frame.data
@@ -215,7 +258,7 @@ class StreamFilter:
 
     def _event(self, frame: Frame, data: bytes, out: list[bytes]) -> None:
         try:
-            reading = self._wire.repeat(data) or self._wire.read(parse(data))
+            reading = self._wire.read(parse(data))
         except (MalformedJSON, MalformedChunk):
             self._unreadable(frame, out)
             return
@@ -228,8 +271,21 @@ class StreamFilter:
         else:
             out.append(self._framing.write(data, reading.name))
         self._note(frame, reading.verdict)
+        self._learn(frame, data)
         if reading.last:
             self._close(out)
+
+    def _learn(self, frame: Frame, data: bytes) -> None:
+        """Note how upstream writes its events."""
+        known, raw = self._around, frame.raw
+        if self._trace is not None or not frame.pure:
+            return
+        if known is not None and known.name == frame.name:
+            before, after = known.around
+            if raw.startswith(before) and raw.endswith(after):
+                return
+        before, found, after = raw.partition(data)
+        self._around = _Around(frame.name, Around(before, after)) if found else None
 
     def _unreadable(self, frame: Frame, out: list[bytes]) -> None:
         self._wire.stats.unreadable_events += 1
@@ -253,6 +309,7 @@ class StreamFilter:
             mark = frame.raw if frame.pure and not frame.name else mark
         out.append(mark)
         self.done = True
+        self._settled, self._ready = None, False
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:
         if self._trace is not None:

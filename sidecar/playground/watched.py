@@ -13,16 +13,17 @@ from sidecar.wire.ruling import Ruling
 
 
 class WatchedChat(Chat):
-    """Judges as :class:`~sidecar.wire.chat.Chat` does; only the shortest way, which does not look
-    at a text that is certain to pass, is not taken."""
+    """Judges as :class:`~sidecar.wire.chat.Chat` does; only the short ways, which do not look at a
+    text that is certain to pass, are not taken."""
 
     def __init__(self, ruling: Ruling, run: Run) -> None:
         super().__init__(ruling._replace(tell=run.judge))
         self._run = run
         run.begin()
 
-    def repeat(self, data: bytes) -> Reading | None:
-        """Every event is read in full."""
+    @property
+    def settled(self) -> None:
+        """None: every event is read in full."""
         return None
 
     def read(self, event: Parsed) -> Reading:

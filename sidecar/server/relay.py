@@ -7,6 +7,7 @@ read from upstream.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import nullcontext, suppress
 from typing import Final, Protocol
 
@@ -267,25 +268,32 @@ class Relay:
     async def _pump(self, downstream: Downstream, begun: bytes) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
         exchange, watchdog, stream = self._exchange, self._watchdog, downstream.stream
-        read, now = self._answer.content.read, asyncio.get_running_loop().time
-        write = downstream.reply.write
+        # The loop's own clock may tick in milliseconds.
+        read, feed, now = self._answer.content.read, stream.feed, time.monotonic
+        write, stats = downstream.writer.write, stream.stats
         came = left = held = 0.0
+        firsts = 0
         try:
             with exchange.streaming() as pace:
-                await downstream.write(stream.feed(begun))
+                upstream, client, added = (each.observe for each in pace[:3])
+                await downstream.write(feed(begun))
                 async with self._watchdog:
                     while not stream.done:
-                        # As in _read and Downstream.write, less three coroutines for each event.
-                        watchdog.listen()
+                        # As in _read and Downstream.write, less what each event can do without.
+                        watchdog.since = now()
                         chunk = await read(_READ)
-                        watchdog.pause()
                         if not chunk:
                             break
                         before, came = came, now()
                         if before:
-                            pace.upstream.observe(came - before)
-                        out = stream.feed(chunk)
-                        exchange.judged()
+                            watchdog.since = None
+                            upstream(came - before)
+                        else:
+                            watchdog.pause()
+                        out = feed(chunk)
+                        if stats.firsts != firsts:
+                            firsts = stats.firsts
+                            exchange.judged()
                         if stream.holds:
                             held = held or came
                         elif held:
@@ -294,8 +302,8 @@ class Relay:
                         if out:
                             before, left = left, now()
                             if before:
-                                pace.client.observe(left - before)
-                            pace.added.observe(left - came)
+                                client(left - before)
+                            added(left - came)
                             downstream.wrote_at = left
                             try:
                                 await write(out)

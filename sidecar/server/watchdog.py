@@ -1,12 +1,13 @@
 """Ends a wait for an upstream that says nothing.
 
 aiohttp's own read timeout does not fire after a framing error in a body (its parser stops reading
-and nobody is told), so the time is kept here. Per read it costs an assignment, not a timer.
+and nobody is told), so the time is kept here. Per read it costs two assignments, not a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
 
 
@@ -22,16 +23,18 @@ class Watchdog:
         self._scope = asyncio.timeout(None)
         self._seconds = first
         self._then = then
-        self._since: float | None = None
+        self.since: float | None = None
+        """When the wait for upstream began that is going on, by :func:`time.monotonic`; whoever
+        waits often sets it, and to None when it is over, but for the first time."""
         self._timer: asyncio.TimerHandle | None = None
 
     def listen(self) -> None:
         """A wait for upstream begins."""
-        self._since = self._loop.time()
+        self.since = time.monotonic()
 
     def pause(self) -> None:
         """Upstream has said something; now it is not upstream that is waited for."""
-        self._since = None
+        self.since = None
         if self._seconds != self._then:
             self._seconds = self._then
             self._schedule(self._then)
@@ -56,7 +59,7 @@ class Watchdog:
         self._timer = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        waited = 0.0 if self.since is None else time.monotonic() - self.since
         if waited >= self._seconds:
             self._scope.reschedule(self._loop.time())
         else:

@@ -6,16 +6,18 @@ decided in :mod:`sidecar.wire.choice`. This module puts the choices back into th
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from sidecar.core.framing import EVENTS
-from sidecar.core.jsontext import Parsed, as_int, dump
+from sidecar.core.jsontext import Parsed, as_int, dump, parse
 from sidecar.core.lane import Lane
 from sidecar.core.policy import Reasoning, ToolCalls, UnknownFields
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK
+from sidecar.core.unread import Settled
+from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK, REASONING_KEYS
 from sidecar.wire.choice import Choice
 from sidecar.wire.errors import error_payload, visible_error
 from sidecar.wire.fields import Record, prune
@@ -29,6 +31,13 @@ _DROP = Reading(Verdict.DROP)
 _REPEATED = ("id", "object", "created", "model", "system_fingerprint")
 
 
+class _Expected(NamedTuple):
+    """What the next chunk is likely to be, and of which choice."""
+
+    template: Template
+    choice: Choice
+
+
 class Chat:
     """One chat answer under one rule."""
 
@@ -37,6 +46,8 @@ class Chat:
     """The largest ``n`` of OpenAI's API: a higher index could only serve to grow the state."""
     text_key = "content"
     """The one key that holds the text of a streamed choice."""
+    _beside_text: Collection[str] = ("role",)
+    """The keys beside it that say nothing of it."""
     kind, id_prefix = "chat.completion.chunk", "chatcmpl"
 
     def __init__(self, ruling: Ruling) -> None:
@@ -49,8 +60,12 @@ class Chat:
         policy = ruling.policy
         self._moves = policy.reasoning is Reasoning.MOVE or policy.tool_calls is ToolCalls.MOVE
         self._choices: dict[int, Choice] = {}
-        self._expected: tuple[Template, Choice] | None = None
-        """What the next event is likely to be, and of which choice."""
+        self._said: _Expected | None = None
+        """What the next chunk is likely to be, if it is more of an answer's text."""
+        self._thought: _Expected | None = None
+        """The same, if it is more of its reasoning."""
+        self._expected: _Expected | None = None
+        """That of these two which the last chunk was like."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
         self._current: Choice | None = None
@@ -68,18 +83,32 @@ class Chat:
         """Whether the text that was read last holds something back that may be visible."""
         return self._current is not None and self._current.lane.hesitates
 
-    def repeat(self, data: bytes) -> Reading | None:
-        """What becomes of a chunk that is like one that passed in all but its text; None if it
-        must be read in full, and then nothing happened."""
-        if self._expected is None:
+    @property
+    def settled(self) -> Settled | None:
+        """What is known of the next chunks, as the answer stands now."""
+        expected = self._expected
+        if expected is None or not expected.choice.repeats:
             return None
+        around, choice = expected.template.around, expected.choice
+        if expected is self._thought:
+            hide = choice.hides_reasoning if choice.hides_more_reasoning else None
+            return Settled(around, self._repeat_thought, hide=hide)
+        stops = choice.settled
+        hide = choice.hides if stops is None and choice.hides_more else None
+        return Settled(around, self._repeat_text, stops, hide)
+
+    def _repeat_thought(self, text: str) -> Reading | None:
+        """The same for a chunk in which it is the reasoning that is another."""
+        assert self._expected is not None
+        if not text:
+            return None
+        return _DROP if self._expected.choice.hides_reasoning(text) else _PASS
+
+    def _repeat_text(self, text: str) -> Reading | None:
+        """What becomes of a chunk that is like the one before in all but its text; None if it must
+        be read in full, and then nothing happened."""
+        assert self._expected is not None
         template, choice = self._expected
-        if not choice.repeats:
-            return None
-        self._current = choice
-        text = template.text_of(data)
-        if text is None:
-            return None
         if choice.passes(text):
             return _PASS
         if self._moves:
@@ -93,6 +122,7 @@ class Chat:
 
     def read(self, event: Parsed) -> Reading:
         """Judge one chunk of a stream. Raises MalformedChunk."""
+        self._expected = None
         record = _record(event)
         if record.get("error"):
             return self._error(record["error"])
@@ -190,6 +220,10 @@ class Chat:
     def _read_choices(
         self, record: Record, items: list[Record], event: Parsed, changed: bool
     ) -> Reading:
+        # Padding is of another length each time.
+        alone = len(items) == 1 and not _carries(record) and not record.get("obfuscation")
+        key = self._only_key(items[0]) if alone else ""
+        text = self._holder(items[0])[key] if key else ""
         before: list[bytes] = []
         passed, says = True, False
         for item in items:
@@ -205,8 +239,9 @@ class Chat:
                     before.append(written(self._fault(choice.fault)))
                     return Reading(Verdict.REWRITE, tuple(before), last=True)
                 self._finish(index)
+        if not changed and not before and key:
+            self._learn(key, text, record, event, passed=passed)
         if passed and not changed and not before:
-            self._learn(record, items, event)
             return _PASS
         if not says and not _carries(record):
             return Reading(Verdict.REWRITE if before else Verdict.DROP, tuple(before))
@@ -214,24 +249,41 @@ class Chat:
         record.pop("obfuscation", None)
         return Reading(Verdict.REWRITE, (*before, written(dump(record, exact=event.exact))))
 
-    def _learn(self, record: Record, items: list[Record], event: Parsed) -> None:
-        """Expect more chunks like this one, if it is nothing but text."""
-        if self._expected is not None and self._expected[0].fits(event.text):
+    def _learn(self, key: str, text: str, record: Record, event: Parsed, *, passed: bool) -> None:
+        """Expect more chunks like this one, which said nothing but ``text`` under this key, and of
+        which ``record`` is left."""
+        says = key == self.text_key
+        expected = self._said if says else self._thought
+        if expected is not None and expected.template.fits(event.text):
+            self._expected = expected
             return
-        if len(items) != 1 or event.exact or record.get("obfuscation") or _carries(record):
+        [item] = record["choices"]
+        if not passed and not _is_less(event, record, self._holder(item), key, text):
             return
-        item = items[0]
-        text = "" if any(map(item.get, OF_ONE_CHUNK)) else self._only_text(item)
-        template = Template.of(event.text, text, self.text_key) if text else None
-        if template is not None:
-            self._expected = template, self._choices[self._index(item)]
+        template = Template.of(event.text, text, key)
+        if template is None:
+            return
+        expected = self._expected = _Expected(template, self._choices[self._index(item)])
+        if says:
+            self._said = expected
+        else:
+            self._thought = expected
 
-    def _only_text(self, item: Record) -> str:
-        """The text of a streamed choice that says nothing else; empty if it does."""
-        delta = item["delta"]
-        text = delta.get("content")
-        said = {key for key, value in delta.items() if value}
-        return text if isinstance(text, str) and said <= {"role", "content"} else ""
+    def _only_key(self, item: Record) -> str:
+        """The key of a streamed choice's text, or reasoning, if it says nothing else; empty if it
+        does."""
+        if any(map(item.get, OF_ONE_CHUNK)):
+            return ""
+        holder = self._holder(item)
+        said = [key for key, value in holder.items() if value and key not in self._beside_text]
+        if len(said) != 1 or said[0] not in (self.text_key, *REASONING_KEYS):
+            return ""
+        return said[0] if isinstance(holder[said[0]], str) else ""
+
+    def _holder(self, item: Record) -> Record:
+        """What has the text of a streamed choice."""
+        delta = item.get("delta")
+        return delta if isinstance(delta, dict) else {}
 
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
@@ -329,3 +381,18 @@ def _carries(record: Record) -> bool:
     """Whether a chunk has more to say than its choices. A key that no table knows and that is
     still there is one that the rule lets through."""
     return any(value and (key in CARRIED or key not in ENVELOPE) for key, value in record.items())
+
+
+def _is_less(event: Parsed, record: Record, holder: Record, key: str, text: str) -> bool:
+    """Whether ``record`` is what the event said, less (of) the ``text`` that ``holder``, which is
+    in it and has no role, had under this key."""
+    if holder.get("role"):
+        return False
+    left = holder.get(key)
+    holder[key] = text
+    is_less: bool = parse(event.text).value == record
+    if left is None:
+        del holder[key]
+    else:
+        holder[key] = left
+    return is_less

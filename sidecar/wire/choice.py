@@ -10,6 +10,7 @@ from sidecar.core.policy import FinishReason, OnEmpty, ToolCalls, ToolResults, U
 from sidecar.core.progress import Progress
 from sidecar.core.stats import FIELD, Verdict
 from sidecar.core.stream import Fault
+from sidecar.core.unread import Stops
 from sidecar.wire.calls import CallFilter, said_in_calls
 from sidecar.wire.chat_fields import (
     ANSWER_ROLES,
@@ -97,10 +98,36 @@ class Choice:
             self._answering and not self.finished and self.postponed is None and not self._owes_role
         )
 
+    @property
+    def settled(self) -> Stops | None:
+        """What such an increment must not have to pass without effect; see
+        :attr:`Texts.settled`."""
+        return self._texts.settled
+
+    @property
+    def hides_more(self) -> bool:
+        """Whether more text is likely to be hidden; see :meth:`hides`."""
+        return self._texts.hides_more
+
+    @property
+    def hides_more_reasoning(self) -> bool:
+        """Whether more reasoning in a field is hidden, and nobody need be told that it came."""
+        return self._texts.hides_more_reasoning
+
+    def hides(self, text: str) -> bool:
+        """Whether such an increment is hidden as a whole, and nobody need be told that it came; if
+        so it was taken, if not nothing happened."""
+        return self._texts.hides(text)
+
     def passes(self, text: str) -> bool:
         """Whether such an increment passes without a closer look; if so it was taken, if not
         nothing happened."""
         return self._texts.passes(text)
+
+    def hides_reasoning(self, text: str) -> bool:
+        """Whether an increment that is like one before in all but its reasoning, which is
+        ``text``, is hidden."""
+        return self._texts.hides_reasoning(text)
 
     def read_text(self, text: str) -> str:
         """What is visible of such an increment; nothing of it may have to be moved."""

@@ -34,6 +34,7 @@ class Completions(Chat):
     max_choices = 2048
     """One request may hold many prompts, each of which gets its ``n`` choices."""
     text_key = "text"
+    _beside_text = tuple(key for key in CHOICE if key != "text" and key not in REASONING_KEYS)
     kind, id_prefix = "text_completion", "cmpl"
 
     def __init__(self, ruling: Ruling) -> None:
@@ -44,9 +45,8 @@ class Completions(Chat):
     def _new_choice(self, index: int) -> Choice:
         return TextChoice(self._ruling, self._shared, self._shared.progress_of(index))
 
-    def _only_text(self, item: Record) -> str:
-        text = item.get("text")
-        return text if isinstance(text, str) and not any(map(item.get, REASONING_KEYS)) else ""
+    def _holder(self, item: Record) -> Record:
+        return item
 
     def _saying(self, delta: Record) -> Record:
         said: Record = {"text": delta.get("content") or "", "logprobs": None}

@@ -17,6 +17,7 @@ from sidecar.core.policy import FinishReason, Reasoning, ToolCalls
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
+from sidecar.core.unread import Settled
 from sidecar.wire.blockwriter import DELTA, PING, Block, Event, assembled
 from sidecar.wire.checked import an_object
 from sidecar.wire.errors import visible_error
@@ -85,15 +86,20 @@ class Messages:
 
     # A stream.
 
-    def repeat(self, data: bytes) -> Reading | None:
-        """What becomes of a delta that is like one that passed in all but its text; None if it
-        must be read in full, and then nothing happened."""
+    @property
+    def settled(self) -> Settled | None:
+        """What is known of the next deltas, as the answer stands now."""
         expected = self._expected
         if expected is None or not expected.still(expected.block):
             return None
-        text = expected.came.text_of(data)
-        if text is None:
-            return None
+        stops = self._blocks.texts.settled if expected.left is None else None
+        return Settled(expected.came.around, self._repeat, stops, name=_DELTA_NAME)
+
+    def _repeat(self, text: str) -> Reading | None:
+        """What becomes of a delta that is like the one before in all but its text; None if it must
+        be read in full, and then nothing happened."""
+        expected = self._expected
+        assert expected is not None
         if self._blocks.texts.passes(text):
             visible = text
         elif self._moves:

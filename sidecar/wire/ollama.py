@@ -79,8 +79,9 @@ class OllamaChat:
         """Whether the text that was read last holds something back that may be visible."""
         return self._choice.lane.hesitates
 
-    def repeat(self, _: bytes) -> Reading | None:
-        """None: every line says when it was made, so that none is like another."""
+    @property
+    def settled(self) -> None:
+        """None: every line says when it was made, so that none repeats another."""
         return None
 
     def read(self, event: Parsed) -> Reading:

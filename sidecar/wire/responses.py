@@ -70,8 +70,9 @@ class Responses:
         """Whether the text that was read last holds something back that may be visible."""
         return self._texts.hesitates
 
-    def repeat(self, _: bytes) -> Reading | None:
-        """Every event has a number of its own: none is like one before."""
+    @property
+    def settled(self) -> None:
+        """None: every event has a number of its own, so that none repeats another."""
         return None
 
     # A stream.

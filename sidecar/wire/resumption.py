@@ -32,7 +32,8 @@ class Resumed:
         """Whether the text that was read last holds something back that may be visible."""
         return self._answer.hesitates
 
-    def repeat(self, _: bytes) -> Reading | None:
+    @property
+    def settled(self) -> None:
         """None: every event's number is looked at."""
         return None
 

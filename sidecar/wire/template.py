@@ -8,52 +8,55 @@ quarter of the cost.
 from __future__ import annotations
 
 import re
+from functools import cache
 
-from sidecar.core.jsontext import dump
+import orjson
 
-# What cannot stand in a JSON string as it is (RFC 8259, 7); an escape must be parsed.
-_NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')
+from sidecar.core.jsontext import STRING, dump
+from sidecar.core.unread import Around
 
 
 class Template:
-    """One event's bytes around its text."""
+    """What stands ``around`` the text of an event in its data."""
 
-    __slots__ = ("_end", "_start")
+    __slots__ = ("around",)
 
-    def __init__(self, start: bytes, end: bytes) -> None:
-        self._start = start
-        self._end = end
+    def __init__(self, around: Around) -> None:
+        self.around = around
 
     @classmethod
     def of(cls, data: bytes, text: str, key: str = "content") -> Template | None:
-        """The template of an event whose one ``key`` is ``text``; None if it has none.
-
-        ``data`` must be what a compact dump of its value writes. Then these bytes cannot stand
-        inside a string of it, where quotes are escaped: they are the key and its value.
-        """
-        before = b'"%b":' % key.encode()
-        said = before + dump(text, exact=False)
-        if data.count(said) != 1:
+        """The template of an event, a JSON text, in which a string ``key``'s value is ``text``;
+        None if that cannot be told for certain."""
+        found = [*_member(key).finditer(data)]
+        if len(found) != 1 or _read(found[0][1]) != text:
             return None
-        start, _, end = data.partition(said)
-        return cls(start + before + b'"', b'"' + end)
+        start, end = data[: found[0].start(1) + 1], data[found[0].end(1) - 1 :]
+        # Without an escape every key is spelled as it is, and every quote is one of a string's.
+        return None if b"\\" in start or b"\\" in end else cls(Around(start, end))
 
     def fits(self, data: bytes) -> bool:
         """Whether an event differs from the template in nothing but its text."""
-        return data.startswith(self._start) and data.endswith(self._end)
+        return data.startswith(self.around.before) and data.endswith(self.around.after)
 
     def with_text(self, text: str) -> bytes:
         """The event with another text."""
-        return self._start + dump(text, exact=False)[1:-1] + self._end
+        return self.around.before + dump(text, exact=False)[1:-1] + self.around.after
 
-    def text_of(self, data: bytes) -> str | None:
-        """The text of an event that fits; None if it does not, or its text needs parsing."""
-        if not self.fits(data):
-            return None
-        plain = data[len(self._start) : len(data) - len(self._end)]
-        if len(data) < len(self._start) + len(self._end) or _NOT_PLAIN.search(plain):
-            return None
-        try:
-            return plain.decode()
-        except UnicodeDecodeError:
-            return None
+
+@cache
+def _member(key: str) -> re.Pattern[bytes]:
+    """Finds a member of this key that is a string, if no key is spelled with an escape."""
+    space = rb"[ \t\r\n]*+"
+    return re.compile(
+        b'"%b"' % key.encode() + space + b":" + space + b"(" + STRING + b")", re.DOTALL
+    )
+
+
+def _read(string: bytes) -> str | None:
+    """What a JSON string says; None if it is none, or has half a surrogate pair."""
+    try:
+        text: str = orjson.loads(string)
+    except orjson.JSONDecodeError:
+        return None
+    return text

@@ -16,6 +16,7 @@ from sidecar.core.policy import OnEmpty, Reasoning, StartsIn, ToolCalls
 from sidecar.core.progress import Phase, Progress
 from sidecar.core.spelling import normal
 from sidecar.core.stats import FIELD
+from sidecar.core.unread import Stops
 from sidecar.wire.calls import CallFilter
 from sidecar.wire.fields import Record
 from sidecar.wire.moved import MovedCalls
@@ -27,7 +28,7 @@ from sidecar.wire.textcalls import CallsInText
 _CONTENT, _REASONING = Channel.CONTENT, Channel.REASONING
 _MARKUP, _SEPARATOR = Channel.MARKUP, Channel.SEPARATOR
 _TOOL_CALL, _TOOL_RESULT = Channel.TOOL_CALL, Channel.TOOL_RESULT
-_ANSWERING = Phase.ANSWERING
+_ANSWERING, _THINKING = Phase.ANSWERING, Phase.THINKING
 
 _NO_CLOSERS: frozenset[str] = frozenset()
 
@@ -102,6 +103,35 @@ class Texts:
             return False
         if self._progress.phase is not _ANSWERING:
             self.show(text)
+        return True
+
+    @property
+    def settled(self) -> Stops | None:
+        """What more of the content must not have to be visible as it is and without effect; see
+        :attr:`Lane.settled`."""
+        return self._lane.settled if self._progress.phase is _ANSWERING else None
+
+    @property
+    def hides_more(self) -> bool:
+        """Whether the content is in reasoning that is dropped, and all know that it is."""
+        drops = self._moved is None and self._ruling.policy.reasoning is Reasoning.DROP
+        return drops and self._thinks and self._lane.hides_reasoning
+
+    @property
+    def hides_more_reasoning(self) -> bool:
+        """The same for reasoning in a field of its own."""
+        return self._ruling.policy.reasoning is Reasoning.DROP and self._thinks
+
+    @property
+    def _thinks(self) -> bool:
+        return self._progress.phase is _THINKING
+
+    def hides(self, text: str) -> bool:
+        """Whether ``text``, more of the content, is hidden as a whole; if so it was taken, if not
+        nothing happened."""
+        if not self._lane.hides(text):
+            return False
+        self.feed(text)
         return True
 
     def feed(self, text: str) -> Said:

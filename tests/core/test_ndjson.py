@@ -71,26 +71,6 @@ def test_a_line_has_a_bound(end: bytes) -> None:
             decoded(pieces, limit=10)
 
 
-@pytest.mark.parametrize(
-    ("chunk", "data"),
-    [
-        (b'{"a":1}\n', b'{"a":1}'),
-        (b'{"a":1}', None),
-        (b'{"a":1}\r\n', None),
-        (b'{"a":1}\n{"b":2}\n', None),
-        (b" {}\n", None),
-        (b"\n", None),
-        (b"", None),
-    ],
-)
-def test_a_chunk_that_is_just_one_line(chunk: bytes, data: bytes | None) -> None:
-    """Is known for that, if nothing waits before it."""
-    decoder = LineDecoder(1000)
-    assert decoder.only(chunk) == data
-    assert list(decoder.feed(b"{")) == []
-    assert decoder.only(chunk) is None
-
-
 def test_what_is_written_is_one_line() -> None:
     """Whatever the JSON text looks like."""
     for data in (b'{"a":1}', b'{\n "a": 1\n}', b'{"a":"\\n"}'):

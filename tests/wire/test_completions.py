@@ -14,6 +14,7 @@ from openai.types import Completion
 
 from sidecar.core.document import filter_document
 from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, ToolResults, UnknownFields
+from sidecar.core.stats import Verdict
 from sidecar.core.stream import MalformedChunk, Reading, StreamFilter
 from sidecar.wire.completions import Completions
 from sidecar.wire.ruling import Ruling
@@ -201,11 +202,15 @@ def test_prose_leaves_as_its_original_bytes(text: str) -> None:
         assert filter_document(body, wire()) == body
 
 
+def written_again(out: bytes) -> list[object]:
+    """The values of the events, none of which is the one that came."""
+    return [json.loads(event.removeprefix(b"data: ")) for event in out.split(b"\n\n") if event]
+
+
 class LongWay(Completions):
     """Reads every event in full."""
 
-    def repeat(self, data: bytes) -> Reading | None:
-        return None
+    settled = None
 
 
 @pytest.mark.parametrize(
@@ -219,16 +224,19 @@ def test_an_example_leaves_as_if_every_event_were_read_in_full(case: Case, polic
     filters = [StreamFilter(each, limit=LIMIT) for each in (short, long)]
     for event in events:
         one, other = (each.feed(event + b"\n\n") for each in filters)
-        assert one == other
+        # A text that was written again may have other escapes.
+        assert one == other or written_again(one) == written_again(other)
     assert short.stats == long.stats
 
 
 def test_a_plain_event_is_recognised_without_being_read() -> None:
     completions = wire()
     run(completions, [sent(chunk("Hi"), chunk(" there"), done=False)])
-    reading = completions.repeat(compact(chunk(" you")).encode())
-    assert reading is not None
-    assert reading.out == ()
+    settled = completions.settled
+    assert settled is not None
+    data = compact(chunk(" you")).encode()
+    assert data == settled.around.before + b" you" + settled.around.after
+    assert settled.take(" you") == Reading(Verdict.PASS)
 
 
 # --- the end ------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from sidecar.core.framing import Framing
 from sidecar.core.jsontext import Parsed, parse
 from sidecar.core.lane import Lane
 from sidecar.core.progress import Progress
-from sidecar.core.sse import EventTooLarge, Frame
+from sidecar.core.sse import EventTooLarge, Frame, Skip, no_skip
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.stream import Fault, Reading
+from sidecar.core.unread import Settled
 from sidecar.wire.answer import Answer
 from sidecar.wire.formats import WIRE_FORMATS, WireFormat
 from sidecar.wire.ruling import Ruling
@@ -75,7 +76,8 @@ class Like:
     def refuse(self, error: Any, status: int) -> list[bytes]:
         return self.answer.refuse(error, status)
 
-    def repeat(self, data: bytes) -> Reading | None:
+    @property
+    def settled(self) -> Settled | None:
         return None
 
     def read(self, event: Parsed) -> Reading:
@@ -99,7 +101,7 @@ class ReadsChunks(Like):
             def __init__(self, limit: int) -> None:
                 self._decoder = decoder(limit)
 
-            def feed(self, chunk: bytes) -> Iterator[Frame]:
+            def feed(self, chunk: bytes, skip: Skip = no_skip) -> Iterator[Frame]:
                 try:
                     yield from self._decoder.feed(chunk)
                 except EventTooLarge:
@@ -107,8 +109,7 @@ class ReadsChunks(Like):
                 frames, _ = self._decoder.finish()
                 yield from frames
 
-            def only(self, _: bytes) -> bytes | None:
-                return None
+            idle = False
 
             def finish(self) -> tuple[list[Frame], Frame | None]:
                 return self._decoder.finish()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sidecar.core.jsontext import parse
 from sidecar.core.policy import OnEmpty, Policy, Reasoning, ToolCalls, Unclosed
-from sidecar.core.stream import Reading, StreamFilter
+from sidecar.core.sse import Decoder
+from sidecar.core.stream import StreamFilter
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
@@ -32,15 +34,26 @@ VOCABULARIES = {
 class LongWay(Chat):
     """Reads every event in full."""
 
-    def repeat(self, data: bytes) -> Reading | None:
-        return None
+    settled = None
 
 
-def left(chat: Chat, sent: bytes) -> list[bytes]:
-    """What leaves, event by event, so that nothing leaves sooner or later either."""
+def left(chat: Chat, sent: bytes) -> list[list[object]]:
+    """What leaves, event by event, so that nothing leaves sooner or later either. A text that was
+    written again may have other escapes."""
     stream_filter = StreamFilter(chat, limit=LIMIT)
-    events = sent.split(b"\n\n")
-    return [*(stream_filter.feed(one + b"\n\n") for one in events if one), stream_filter.finish()]
+    events = [event + b"\n\n" for event in sent.split(b"\n\n") if event]
+    return [
+        *(_said(stream_filter.feed(event), event) for event in events),
+        _said(stream_filter.finish()),
+    ]
+
+
+def _said(out: bytes, event: bytes = b"") -> list[object]:
+    """The values of the events in ``out``, or its bytes where it is the ``event`` that came."""
+    if out == event:
+        return [out]
+    datas = [frame.data or b"" for frame in Decoder(LIMIT).feed(out)]
+    return [json.loads(data) if data.startswith(b"{") else data for data in datas]
 
 
 @pytest.mark.parametrize("which", POLICIES)
@@ -70,9 +83,9 @@ def test_what_a_tool_returned_does_not_pass_for_more_of_the_answer() -> None:
     result = [chunk({"role": "tool", "content": "SECRET"}), chunk({"content": " SECRET"})]
     ruling = Ruling(POLICIES["default"], VOCABULARIES["default"])
     sent = b"".join(sse(compact(value)) for value in [ROLE, *answer, *result, STOP])
-    out = b"".join(left(Chat(ruling), sent))
-    assert b"look." in out
-    assert b"SECRET" not in out
+    out = str(left(Chat(ruling), sent))
+    assert "look." in out
+    assert "SECRET" not in out
 
 
 def template(text: str) -> Template:
@@ -81,10 +94,13 @@ def template(text: str) -> Template:
     return made
 
 
-def test_a_template_reads_the_text_of_an_event_that_fits() -> None:
-    assert template("Hi").text_of(b'{"a":1,"content":"there","b":2}') == "there"
-    assert template("Hi").text_of(b'{"a":1,"content":"","b":2}') == ""
+def test_a_template_writes_an_event_with_another_text() -> None:
     assert template("Hi").with_text('"\n') == b'{"a":1,"content":"\\"\\n","b":2}'
+
+
+@pytest.mark.parametrize("data", [b'{"a":1,"content":"x","b":2}', b'{"a":1,"content":"\\n","b":2}'])
+def test_an_event_with_another_text_fits(data: bytes) -> None:
+    assert template("Hi").fits(data)
 
 
 @pytest.mark.parametrize(
@@ -92,18 +108,43 @@ def test_a_template_reads_the_text_of_an_event_that_fits() -> None:
     [
         b'{"a":2,"content":"x","b":2}',
         b'{"a":1,"content":"x","b":3}',
-        b'{"a":1,"content":"x","reasoning":"y","b":2}',
-        b'{"a":1,"content":"x","content":"y","b":2}',
-        b'{"a":1,"content":"\\u003c","b":2}',
-        b'{"a":1,"content":"\n","b":2}',
-        b'{"a":1,"content":"\xff","b":2}',
-        b'{"a":1,"content":"\xc0\xbc","b":2}',
-        b'{"a":1,"content":","b":2}',
         b'{"a":1,"content":null,"b":2}',
+        b'{"a":1, "content":"x","b":2}',
     ],
 )
-def test_an_event_that_may_say_anything_else_does_not_fit(data: bytes) -> None:
-    assert template("Hi").text_of(data) is None
+def test_an_event_with_another_value_does_not(data: bytes) -> None:
+    assert not template("Hi").fits(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{ "content" : "Hi", "b": [1, 2.50] }',
+        b'{"b":"content","content":"Hi"}',
+        b'{"content":"\\u0048i"}',
+        b'{"b":"\xc3\xa4","content":"Hi"}',
+    ],
+)
+def test_a_template_is_found_however_the_event_is_written(data: bytes) -> None:
+    made = Template.of(data, "Hi")
+    assert made is not None
+    assert made.fits(data)
+    assert parse(made.with_text("there")).value == parse(data).value | {"content": "there"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"content":"Ho"}',
+        b'{"content":["Hi"]}',
+        b'{"b":"\\"content\\":\\"Hi\\"","content":"Hi"}',
+        b'{"x\\"content":"Hi"}',
+        b'{"c\\u006fntent":"Hi","b":{"content":"Hi"}}',
+        b'{"content":"\\ud83e"}',
+    ],
+)
+def test_where_it_is_not_certain_which_string_is_the_text_there_is_none(data: bytes) -> None:
+    assert Template.of(data, "Hi") is None
 
 
 def test_an_event_in_which_the_text_stands_twice_makes_no_template() -> None:
