@@ -137,18 +137,21 @@ class Lane:
         stops = self._plain_stops
         if stops is None or not text or stops.search(text) is not None:
             return False
+        self.note(text)
+        return True
+
+    def note(self, text: str) -> None:
+        """``text``, which is not empty, is visible as it is."""
         if self._line.blank or "\n" in text:
             self._line.carry(text, len(text))
         self._seam.passed(text)
-        return True
 
     @property
     def settled(self) -> Stops | None:
-        """What a text must not have to be visible as it is and without effect; None if each has
-        one."""
-        if self._plain_stops is None or self._line.blank or not self._seam.settled:
-            return None
-        return self._place.later.unread
+        """What a text must not have to be visible as it is, if it is noted; None if every text must
+        be read."""
+        markers = self._place.later
+        return markers.unread if self._plain_stops is markers.within_line else None
 
     @property
     def hides_reasoning(self) -> bool:

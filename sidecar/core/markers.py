@@ -174,10 +174,10 @@ class MarkerSet:
 
     @property
     def unread(self) -> Stops:
-        """The same as ``stops``, for a text that is not read; made on first use."""
+        """The same as ``within_line``, for a text that is not read; made on first use."""
         if self._unread is None:
             # Every alternative is a sequence of characters, and UTF-8 is found only where it is.
-            self._unread = Stops.of(self.stops.pattern.encode())
+            self._unread = Stops.of(self.within_line.pattern.encode())
         return self._unread
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:

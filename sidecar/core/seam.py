@@ -60,11 +60,6 @@ class Seam:
         return self._edge is _Edge.VISIBLE and not self.restored
 
     @property
-    def settled(self) -> bool:
-        """Whether more visible text, unless a line ends in it, changes nothing here."""
-        return self.plain and not self._line_ends
-
-    @property
     def untouched(self) -> bool:
         """Whether nothing came before but, maybe, white space."""
         return self._edge is _Edge.START

@@ -17,7 +17,7 @@ from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.status import Beat, Carrier, Statuses
-from sidecar.core.unread import Around, Repeated, Settled
+from sidecar.core.unread import Around, Repeated, Settled, Stops, read
 
 
 class Fault(NamedTuple):
@@ -82,6 +82,10 @@ class Wire(Carrier, Protocol):
         status instead of an answer, as events: the client's answer has begun."""
 
 
+_MOST_SHOWN, _LARGE = 64, 4096
+"""Texts that are remembered, and bytes of a chunk from which on none is: together 256 KiB."""
+
+
 class _Around(NamedTuple):
     """What stands around the data of upstream's events of this ``name``."""
 
@@ -126,6 +130,10 @@ class StreamFilter:
         """The events that are likely to follow, while the answer has settled."""
         self._ready = False
         """It has, and no piece of an event waits."""
+        self._stops: Stops | None = None
+        """What such an event must not have to leave unread, if it may, and no piece waits."""
+        self._shown: list[bytes] = []
+        """The texts that left unread, of which the wire was not told yet."""
         self._passes_unreadable = passes_unreadable
         self._progress = wire.progress
         self._statuses = statuses
@@ -133,23 +141,35 @@ class StreamFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes for the client that ``chunk`` makes certain; may be empty."""
-        out: list[bytes] = []
-        if self._ready:
-            position = self._skip(chunk, 0, out)
+        position = 0
+        stops = self._stops
+        if stops is not None:
+            assert self._repeated is not None
+            position = self._repeated.shown(chunk, 0, stops, self._shown)
             if position == len(chunk):
-                return out[0] if len(out) == 1 else b"".join(out)
-            chunk = chunk[position:] if position else chunk
+                if len(self._shown) > _MOST_SHOWN or position > _LARGE:
+                    self._note_shown()
+                return chunk
         if self.done:
             return b""
+        out = [chunk[:position]] if position else []
+        if self._ready:
+            before = self._settled
+            position = self._skip(chunk, position, out)
+            if position == len(chunk):
+                if self._settled is not before:
+                    self._note_ready()
+                return b"".join(out)
         try:
-            for frame in self._decoder.feed(chunk, partial(self._skip, out=out)):
+            rest = chunk[position:] if position else chunk
+            for frame in self._decoder.feed(rest, partial(self._skip, out=out)):
                 self._frame(frame, out)
                 if self.done:
                     break
                 self._note_state()
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
-        self._ready = self._repeated is not None and self._decoder.idle
+        self._note_ready()
         return b"".join(out)
 
     def finish(self, fault: Fault | None = None) -> bytes:
@@ -206,25 +226,48 @@ class StreamFilter:
         if repeated is None or repeated.data is not settled.around or repeated.event is not event:
             self._repeated = Repeated(settled.around, event, self._limit)
 
+    def _note_ready(self) -> None:
+        """Note whether the next chunk begins with an event, which need not be read if it is one
+        that is likely to follow."""
+        settled, around = self._settled, self._around
+        self._ready = settled is not None and self._decoder.idle
+        self._stops = None
+        if self._ready and settled is not None and around is not None:
+            self._stops = settled.stops if settled.name == around.name else None
+
+    def _note_shown(self) -> None:
+        """Tell the wire of what was shown without its being asked."""
+        if self._shown:
+            said = read(b"".join(self._shown))
+            self._shown.clear()
+            assert self._settled is not None
+            assert self._settled.note is not None
+            if said:
+                self._settled.note(said)
+
     def _skip(self, chunk: bytes, position: int, out: list[bytes]) -> int:
         """Where the next event begins that must be read in full. What leaves of those before it is
         put into ``out``."""
-        while (settled := self._settled) is not None:
+        while position < len(chunk) and (settled := self._settled) is not None:
             repeated, around = self._repeated, self._around
             assert repeated is not None
             assert around is not None
+            start = position
             if settled.stops is not None and settled.name == around.name:
-                start, position = position, repeated.shown(chunk, position, settled.stops)
+                position = repeated.shown(chunk, position, settled.stops, self._shown)
                 if position > start:
                     out.append(chunk[start:position])
             elif settled.hide is not None:
                 position = repeated.hidden(chunk, position, settled.hide)
-            found = None if position == len(chunk) else repeated.text(chunk, position)
-            reading = None if found is None else settled.take(found[0])
-            if found is None or reading is None:
+            found = repeated.text(chunk, position)
+            if found is None:
                 break
-            start, position = position, found[1]
-            self._leave(reading, chunk[start:position], around, out)
+            self._note_shown()
+            reading = settled.take(found[0])
+            if reading is None:
+                break
+            self._leave(reading, chunk[position : found[1]], around, out)
+            position = found[1]
             self._note_state()
         return position
 
@@ -247,6 +290,7 @@ class StreamFilter:
             out.append(self._statuses.write(steps))
 
     def _frame(self, frame: Frame, out: list[bytes]) -> None:
+        self._note_shown()
         data = frame.data
         if not data:
             self._note(frame, Verdict.DROP)
@@ -297,6 +341,7 @@ class StreamFilter:
             self._end(MALFORMED_EVENT, out)
 
     def _end(self, fault: Fault | None, out: list[bytes], as_it_came: Frame | None = None) -> None:
+        self._note_shown()
         last = self._wire.end(fault)
         self._tell(out)
         out.extend(last)
@@ -309,7 +354,8 @@ class StreamFilter:
             mark = frame.raw if frame.pure and not frame.name else mark
         out.append(mark)
         self.done = True
-        self._settled, self._ready = None, False
+        self._settled = self._repeated = self._stops = None
+        self._ready = False
 
     def _note(self, frame: Frame, verdict: Verdict) -> None:
         if self._trace is not None:

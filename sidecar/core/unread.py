@@ -26,7 +26,7 @@ the most."""
 
 
 class Stops(NamedTuple):
-    """What a text that is not read must not have: what a marker may begin with, and line ends.
+    """What a text that is not read must not have: what a marker may begin with, and quotes of code.
 
     ``as_it_came`` searches the inside of a JSON string in UTF-8, and finds as well what cannot
     stand in one, and escapes; ``as_it_reads`` searches what such a string says.
@@ -37,8 +37,8 @@ class Stops(NamedTuple):
 
     @classmethod
     def of(cls, markers: bytes) -> Stops:
-        """With the regular expression of what markers may begin with."""
-        return cls(*(re.compile(also + b"|" + markers) for also in (NOT_PLAIN, rb"[\r\n]")))
+        """With the regular expression of these."""
+        return cls(re.compile(NOT_PLAIN + b"|" + markers), re.compile(markers))
 
 
 class Around(NamedTuple):
@@ -58,14 +58,15 @@ class Settled(NamedTuple):
     What stands before the text ends, and what stands after it begins, with the quotes of a JSON
     string, the text. ``take`` judges it: what becomes of the event, None if it must be read in
     full, and then nothing happened. Where text is shown, ``stops`` is what it must have none of to
-    leave as it came, without effect; ``name`` is that of such an event, empty if it has none. Where
-    it is hidden without effect, ``hide`` says whether that holds for a text, and if not, nothing
-    happened.
+    leave as it came; ``note`` is told of such texts before anything else is judged, and ``name`` is
+    that of such an event, empty if it has none. Where text is hidden and nothing else happens,
+    ``hide`` says whether that holds for one, and if not, nothing happened.
     """
 
     around: Around
     take: Take
     stops: Stops | None = None
+    note: Callable[[str], None] | None = None
     hide: Callable[[str], bool] | None = None
     name: bytes = b""
 
@@ -90,9 +91,10 @@ class Repeated:
         self._after = data.after + event.after
         self._limit = limit
 
-    def shown(self, chunk: bytes, position: int, stops: Stops) -> int:
+    def shown(self, chunk: bytes, position: int, stops: Stops, texts: list[bytes]) -> int:
         """Where the first event begins that is none of them, or has one of the ``stops``; one
-        begins at ``position``."""
+        begins at ``position``. The texts of those before it, as they came, are added to ``texts``,
+        of which any that follow each other are the inside of one string."""
         before, after, came = self._before, self._after, stops.as_it_came.search
         if len(chunk) > self._limit:
             return position
@@ -103,11 +105,12 @@ class Repeated:
                 break
             text = chunk[start:end]
             if b"\\" in text:
-                said = _read(text)
+                said = read(text)
                 if said is None or stops.as_it_reads.search(said.encode()) is not None:
                     break
             elif came(text) is not None or not (text.isascii() or _is_utf8(text)):
                 break
+            texts.append(text)
             position = end + len(after)
         return position
 
@@ -128,11 +131,11 @@ class Repeated:
             return None
         start = position + len(self._before)
         end = chunk.find(self._after, start)
-        said = None if end < 0 else _read(chunk[start:end])
+        said = None if end < 0 else read(chunk[start:end])
         return None if said is None else (said, end + len(self._after))
 
 
-def _read(text: bytes) -> str | None:
+def read(text: bytes) -> str | None:
     """What the inside of a JSON string says; None if it is none."""
     try:
         said: str = orjson.loads(b'"%b"' % text)

@@ -95,7 +95,7 @@ class Chat:
             return Settled(around, self._repeat_thought, hide=hide)
         stops = choice.settled
         hide = choice.hides if stops is None and choice.hides_more else None
-        return Settled(around, self._repeat_text, stops, hide)
+        return Settled(around, self._repeat_text, stops, choice.note, hide)
 
     def _repeat_thought(self, text: str) -> Reading | None:
         """The same for a chunk in which it is the reasoning that is another."""

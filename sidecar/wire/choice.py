@@ -100,9 +100,12 @@ class Choice:
 
     @property
     def settled(self) -> Stops | None:
-        """What such an increment must not have to pass without effect; see
-        :attr:`Texts.settled`."""
+        """What such an increment must not have to pass unread; see :attr:`Texts.settled`."""
         return self._texts.settled
+
+    def note(self, text: str) -> None:
+        """Such increments with this text have passed unread."""
+        self._texts.note(text)
 
     @property
     def hides_more(self) -> bool:

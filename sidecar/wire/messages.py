@@ -93,7 +93,8 @@ class Messages:
         if expected is None or not expected.still(expected.block):
             return None
         stops = self._blocks.texts.settled if expected.left is None else None
-        return Settled(expected.came.around, self._repeat, stops, name=_DELTA_NAME)
+        note = self._blocks.texts.note
+        return Settled(expected.came.around, self._repeat, stops, note, name=_DELTA_NAME)
 
     def _repeat(self, text: str) -> Reading | None:
         """What becomes of a delta that is like the one before in all but its text; None if it must

@@ -107,9 +107,13 @@ class Texts:
 
     @property
     def settled(self) -> Stops | None:
-        """What more of the content must not have to be visible as it is and without effect; see
+        """What more of the content must not have to be visible as it is, if it is noted; see
         :attr:`Lane.settled`."""
         return self._lane.settled if self._progress.phase is _ANSWERING else None
+
+    def note(self, text: str) -> None:
+        """``text``, more of the content, was shown, and it had none of the stops."""
+        self._lane.note(text)
 
     @property
     def hides_more(self) -> bool:
