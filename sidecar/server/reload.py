@@ -1,10 +1,4 @@
-"""Reads the configuration again, when its files change and when somebody asks (SIGHUP).
-
-The files are looked at once a second, which takes no more CPU time (0.7 ms) than the idle thread of
-a library that the system tells of changes. Such a one would need looks all the same: on a network
-file system it is told nothing, nor when the system has no watch left, and where a link leads to
-another folder now (a ConfigMap in Kubernetes) it has to be told of that one from then on.
-"""
+"""Reads the configuration again, when its files change and when somebody asks (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -12,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +14,19 @@ from sidecar.metrics import Metrics
 from sidecar.rules.config import Config
 from sidecar.rules.ruleset import RuleSet
 from sidecar.rules.source import NEEDS_RESTART, Read, Source, as_it_listens, changed_keys
-from sidecar.rules.stamps import stamps
+from sidecar.rules.watched import watched
 
 log = logging.getLogger("sidecar")
 
-LOOKS_EVERY: Final = 1.0
-"""Seconds between two looks, and for which a file must have stayed as it is before it is read:
-editors write in pieces, and some take a file away before they put the new one there."""
+SETTLES: Final = 1.0
+"""Seconds from a change until the files are read: editors write in pieces, and some take a file
+away before they put the new one there."""
+
+UNWATCHED: Final = "the configuration is not watched (%s): SIGHUP has it read again"
+
+_STEP: Final = 100
+"""Milliseconds between two looks of the watching thread at what the system has told it, and so the
+time that it takes to end."""
 
 Use = Callable[[Config, RuleSet], None]
 
@@ -55,28 +54,44 @@ class Reloader:
 
     async def run(self) -> None:
         """Reload, until this is cancelled."""
-        seen = None
-        changed = True  # what did between the start and the first look
+        asked = False
         while True:
-            if await self._is_asked():
-                changed = False
-                await self._reload(asked=True)
-                continue
-            now = await asyncio.to_thread(stamps, self._source.files(self._config) | self._wrong)
-            if now != seen:
-                seen, changed = now, True
-            elif changed:
-                changed = False
-                await self._reload(asked=False)
+            watching = asyncio.create_task(self._change())
+            asking = asyncio.create_task(self._asked.wait())
+            try:
+                # What changes from here on is seen, and what did before is read.
+                await asyncio.sleep(0)
+                await self._reload(asked=asked)
+                await asyncio.wait((watching, asking), return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    await asyncio.wait((asking,), timeout=SETTLES)
+                asked = asking.done()
+                self._asked.clear()
+            finally:
+                watching.cancel()
+                asking.cancel()
+                await asyncio.wait((watching, asking))
 
-    async def _is_asked(self) -> bool:
-        """Whether somebody asks before the next look is due."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOKS_EVERY):
-                await self._asked.wait()
-        asked = self._asked.is_set()
-        self._asked.clear()
-        return asked
+    async def _change(self) -> None:
+        """Wait until something changes in or beside the files, or in where links to them lead."""
+        # Whoever has no file needs none of it.
+        from watchfiles import awatch
+
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
+        files = self._source.files(self._config) | self._wrong
+        try:
+            async for _ in awatch(
+                *watched(files),
+                watch_filter=None,
+                step=_STEP,
+                recursive=False,
+                ignore_permission_denied=True,
+            ):
+                return
+        except (OSError, RuntimeError) as error:
+            # The system may have no watch left (fs.inotify.max_user_watches).
+            log.warning(UNWATCHED, _cause(error))
+        await asyncio.Future()
 
     async def _reload(self, *, asked: bool) -> None:
         try:
@@ -118,6 +133,11 @@ class Reloader:
     def _judged(self, mistake: str, files: frozenset[Path]) -> None:
         self._mistake, self._wrong = mistake, files
         self._metrics.reloaded(not mistake, time.time())
+
+
+def _cause(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or type(error).__name__
 
 
 def _compiled(config: Config, read: Read) -> RuleSet:

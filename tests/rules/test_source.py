@@ -13,7 +13,7 @@ from sidecar.rules.accesssection import Access
 from sidecar.rules.config import Config, ConfigSection
 from sidecar.rules.configvalues import Address
 from sidecar.rules.source import NEEDS_RESTART, Read, Source, as_it_listens, changed_keys
-from sidecar.rules.stamps import stamps
+from sidecar.rules.watched import watched
 
 UPSTREAM = "upstream: {base_url: http://u/v1}\n"
 OTHER: dict[str, str] = {
@@ -30,6 +30,7 @@ OTHER: dict[str, str] = {
     "paths": "paths: [/a]",
     "response_headers": "response_headers: [x-a]",
     "websocket": "websocket: pass",
+    "playground": "playground: true",
     "auth": "auth: {keys: [{file: keys}]}",
     "hosts": "hosts: [a]",
     "cors": "cors: {origins: ['*']}",
@@ -99,15 +100,24 @@ def test_addresses_that_are_given_go_before_the_file(folder: Path) -> None:
     assert config.listen == Address("h", 3)
 
 
-def test_all_files_are_looked_at(folder: Path) -> None:
-    """Those that are named, and each format; what is not there has no stamp, and no mistake."""
+def test_all_files_are_watched_and_the_folders_that_they_stand_in(folder: Path) -> None:
+    """Those that are named; and where one is not there, the folder in which it would be."""
     text = "\n".join(OTHER.values())
     upstream = "upstream: {base_url: 'https://u/v1', tls: {ca: a.pem}}\n"
-    file = folder / "sidecar.yaml"
-    source = Source(file, {})
-    found = stamps(source.files(read(folder, f"{upstream}{text}\n").config))
-    names = {"sidecar.yaml", "keys", "a.pem", "a.key", "formats", "formats/one.yaml"}
-    assert {str(path.relative_to(folder)) for path in found} == names
-    assert None not in found.values()
-    file.unlink()
-    assert stamps({file}) == {file: None}
+    source = Source(folder / "sidecar.yaml", {})
+    files = source.files(read(folder, f"{upstream}{text}\n").config)
+    names = {"sidecar.yaml", "keys", "a.pem", "a.key", "formats"}
+    assert files == {folder / name for name in names}
+    assert watched(files) == {folder, *files}
+    assert watched({folder / "gone" / "sidecar.yaml"}) == {folder}
+
+
+def test_where_a_link_leads_is_watched_too(tmp_path: Path) -> None:
+    """As the kubelet puts it there."""
+    version = tmp_path / "..version"
+    version.mkdir()
+    (version / "sidecar.yaml").touch()
+    (tmp_path / "..data").symlink_to("..version")
+    link = tmp_path / "sidecar.yaml"
+    link.symlink_to(Path("..data", "sidecar.yaml"))
+    assert watched({link}) == {tmp_path, link, version, version / "sidecar.yaml"}

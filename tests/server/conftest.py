@@ -14,9 +14,10 @@ from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules import ruleset
 from sidecar.server.app import OVERDUE
 from sidecar.server.exchange import UNREADABLE
+from sidecar.server.reload import UNWATCHED
 from sidecar.server.unreachable import UNREACHABLE
 
-PROMISED = (OVERDUE, UNREACHABLE, UNREADABLE)
+PROMISED = (OVERDUE, UNREACHABLE, UNREADABLE, UNWATCHED)
 
 
 _compiled = cache(Vocabulary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from contextlib import AsyncExitStack
@@ -12,7 +13,6 @@ import pytest
 
 from sidecar.metrics import Metrics
 from sidecar.rules.source import Source
-from sidecar.rules.stamps import Stamp
 from sidecar.server import reload
 
 from .process import configuration
@@ -223,33 +223,28 @@ async def test_an_editor_takes_the_file_away_and_writes_in_pieces(tmp_path: Path
         assert (await sidecar.reloads())[2:] == (1, 0)
 
 
-async def test_what_is_still_being_written_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_without_a_watch_it_says_so_and_can_still_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only once two looks in a row have found the same."""
+    """The system gives a user only so many."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     file = tmp_path / "sidecar.yaml"
     file.write_text(configuration(DROP, "http://u/v1"))
     source = Source(file, {})
-    before = source.read()
-    file.write_text(configuration(KEEP, "http://u/v1"))
-    stamps: list[Stamp] = [(number, 0, 0) for number in (1, 2, 3, 4, 4)]
-    looks: list[Stamp] = []
-
-    def look(_: object) -> dict[Path, Stamp]:
-        looks.append(stamps[min(len(looks), 4)])
-        return {file: looks[-1]}
-
-    used: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(reload, "stamps", look)
-    monkeypatch.setattr(reload, "LOOKS_EVERY", 0.0)
-    reloader = reload.Reloader(
-        source, before, lambda *_: used.set_result(len(looks)), Metrics(), asyncio.Event()
-    )
+    asked, used = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("watchfiles.awatch", refuse)
+    reloader = reload.Reloader(source, source.read(), lambda *_: used.set(), Metrics(), asked)
     task = asyncio.create_task(reloader.run())
+    file.write_text(configuration(KEEP, "http://u/v1"))
+    asked.set()
     async with asyncio.timeout(LIMIT):
-        assert await used == len(stamps)
+        await used.wait()
     task.cancel()
     await asyncio.wait([task])
+    assert "is not watched (No space left on device): SIGHUP has it read again" in caplog.text
 
 
 @pytest.mark.parametrize("leaves", ["nothing", "an empty file"])
