@@ -31,6 +31,7 @@ from .scripted import (
     chunk,
     framed,
     payloads,
+    request,
     stream_head,
     streamed,
     text,
@@ -333,6 +334,16 @@ async def test_what_addresses_were_given_is_no_change(tmp_path: Path) -> None:
         sidecar.write(f"write_timeout: 50s\n{DROP}")
         sidecar.hang_up()
         await sidecar.command.said("new: write_timeout$")
+
+
+async def test_the_playground_is_there_from_now_on(tmp_path: Path) -> None:
+    async with files(tmp_path) as sidecar:
+        address = sidecar.rig.running.admin
+        async with await sidecar.rig.client(address) as client:
+            assert (await client.ask(request("GET", "/playground"))).status == 404
+            sidecar.write(f"{DROP}playground: true\n")
+            await sidecar.command.said("the configuration was read again, new: playground")
+            assert (await client.ask(request("GET", "/playground"))).status == 200
 
 
 async def test_another_upstream(tmp_path: Path) -> None:
