@@ -157,6 +157,7 @@ class StreamFilter:
             before = self._settled
             position = self._skip(chunk, position, out)
             if position == len(chunk):
+                self._note_shown()
                 if self._settled is not before:
                     self._note_ready()
                 return b"".join(out)
@@ -169,6 +170,7 @@ class StreamFilter:
                 self._note_state()
         except EventTooLarge:
             self._end(EVENT_TOO_LARGE, out)
+        self._note_shown()
         self._note_ready()
         return b"".join(out)
 
