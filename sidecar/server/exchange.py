@@ -212,11 +212,9 @@ class Exchange:
         """An event stream is in flight: what its events are observed in."""
         self._streams = True
         self._metrics.streams_in_flight.inc()
-        pace = self._metrics.pace(self.labels)
         try:
-            yield pace
+            yield self._metrics.pace(self.labels)
         finally:
-            pace.observe()
             self._metrics.streams_in_flight.dec()
 
     def end(self) -> None:

@@ -271,12 +271,11 @@ class Relay:
         # The loop's own clock may tick in milliseconds.
         read, feed, now = self._answer.content.read, stream.feed, time.monotonic
         write, stats = downstream.writer.write, stream.stats
-        held = 0.0
+        came = left = held = 0.0
         firsts = 0
-        first = True
         try:
             with exchange.streaming() as pace:
-                note = pace.note
+                upstream, client, added = (each.observe for each in pace[:3])
                 await downstream.write(feed(begun))
                 async with self._watchdog:
                     while not stream.done:
@@ -285,12 +284,12 @@ class Relay:
                         chunk = await read(_READ)
                         if not chunk:
                             break
-                        came = now()
-                        if first:
-                            watchdog.pause()
-                            first = False
-                        else:
+                        before, came = came, now()
+                        if before:
                             watchdog.since = None
+                            upstream(came - before)
+                        else:
+                            watchdog.pause()
                         out = feed(chunk)
                         if stats.firsts != firsts:
                             firsts = stats.firsts
@@ -298,19 +297,20 @@ class Relay:
                         if stream.holds:
                             held = held or came
                         elif held:
-                            pace.note_held(came - held)
+                            pace.held.observe(came - held)
                             held = 0.0
-                        if not out:
-                            note(came, 0.0)
-                            continue
-                        downstream.wrote_at = left = now()
-                        note(came, left)
-                        try:
-                            await write(out)
-                        except ConnectionError:
-                            raise CutOff(Outcome.CLIENT_GONE) from None
+                        if out:
+                            before, left = left, now()
+                            if before:
+                                client(left - before)
+                            added(left - came)
+                            downstream.wrote_at = left
+                            try:
+                                await write(out)
+                            except ConnectionError:
+                                raise CutOff(Outcome.CLIENT_GONE) from None
                     if held:
-                        pace.note_held(now() - held)
+                        pace.held.observe(now() - held)
         except TimeoutError:
             return TIMED_OUT
         except BROKEN:
