@@ -127,13 +127,8 @@ SWITCHES: Final[dict[str, Manifest]] = {
         }
     },
     "pod monitor of a sidecar": {"mode": "sidecar", "podMonitor": {"enabled": True}},
-    "rules": {
-        "prometheusRule": {
-            "enabled": True,
-            "labels": {"release": "p"},
-            "objective": {"seconds": 10, "share": 0.99},
-        }
-    },
+    "rules": {"prometheusRule": {"enabled": True, "labels": {"release": "p"}}},
+    "objective": {"prometheusRule": {"enabled": True, "objective": {"seconds": 10, "share": 0.99}}},
     "dashboard": {
         "dashboard": {
             "enabled": True,
