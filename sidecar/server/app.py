@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -185,9 +184,6 @@ async def serve(read: Read, source: Source | None = None) -> None:
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
         _warn(config, running.admin)
-        # What is there by now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
         async with AsyncExitStack() as stack:
             if source is not None:
                 reloader = Reloader(source, read, running.use, running.metrics, asked)
