@@ -1,8 +1,8 @@
 """Recognises an event that differs from a judged one in nothing but its text.
 
-Most events of a plain answer do. Their bytes before and after the text are those of an event that
-was read in full and passed, so nothing is left to judge but the text, and no JSON needs parsing: a
-quarter of the cost.
+Most events of an answer do. Their bytes before and after the text are those of an event that was
+read in full, and of which nothing but the text decided what became of it; so nothing else is left
+to judge, and no JSON needs parsing. :mod:`sidecar.core.unread` finds them in a stream.
 """
 
 from __future__ import annotations
