@@ -16,7 +16,6 @@ from sidecar.core.format import At, Body, ToolName
 from sidecar.core.jsonbody import JsonBody
 from sidecar.core.lookahead import ends_message, is_proven
 from sidecar.core.markers import (
-    QUOTE_STOPS,
     Action,
     ActiveRegion,
     Marker,
@@ -32,6 +31,10 @@ MAX_WITHHELD = 65_536
 """Characters of a region kept until its end decides its fate; a longer one stays hidden. Tool
 calls with whole files in their arguments are larger than that, but no server leaves those in the
 text of an answer."""
+
+MAX_UNREAD = 1024
+"""Characters of visible text from which on their lines and quotes are read unasked. To read more of
+them at once would hardly cost less."""
 
 _NOTHING_DECLARED: frozenset[str] = frozenset()
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
@@ -60,6 +63,8 @@ class Lane:
         self._blank_in_content = True
         """Whether the visible answer's last line is blank, while the lane is in a region."""
         self._quotes = Quotes()
+        self._unread = ""
+        """The visible text whose lines and quotes were not read, from where the line is known."""
         self._json: JsonBody | None = None
         self._withheld: list[Segment] | None = None
         self._withheld_size = 0
@@ -142,16 +147,14 @@ class Lane:
 
     def note(self, text: str) -> None:
         """``text``, which is not empty, is visible as it is."""
-        if self._line.blank or "\n" in text:
-            self._line.carry(text, len(text))
+        self._postpone(text)
         self._seam.passed(text)
 
     @property
     def settled(self) -> Stops | None:
         """What a text must not have to be visible as it is, if it is noted; None if every text must
         be read."""
-        markers = self._place.later
-        return markers.unread if self._plain_stops is markers.within_line else None
+        return None if self._plain_stops is None else self._place.later.unread
 
     @property
     def hides_reasoning(self) -> bool:
@@ -221,7 +224,10 @@ class Lane:
             if waits:
                 break
         self._held = text[position:]
-        self._line.carry(text, position)
+        if self._place.where.region is None:
+            self._postpone(text[:position])
+        else:
+            self._line.carry(text, position)
         self._plain_stops = self._find_plain_stops()
         self._hidden_stops = self._find_hidden_stops()
         # A lane that kept what it has told would keep a whole event, as long as it lasts.
@@ -231,9 +237,7 @@ class Lane:
     def _find_plain_stops(self) -> re.Pattern[str] | None:
         if not self._seam.plain or self._held or self._place.where.region is not None:
             return None
-        if self._quotes.calm:
-            return self._place.later.within_line
-        return self._place.later.stops if self._quotes.plain else None
+        return self._place.later.stops
 
     def _find_hidden_stops(self) -> re.Pattern[str] | None:
         region = self._place.where.region
@@ -243,42 +247,62 @@ class Lane:
         return self._place.markers.stops if judged else None
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
-        keeps_quotes = self._vocabulary.keeps_quotes
         plain = self._seam.plain
         markers = self._place.later if plain else self._place.markers
         shown = position
         text_begins = self._text_begins(text, position) if markers.restricted and not plain else -1
-        while True:
-            found = markers.stops.search(text, position)
-            stop = len(text) if found is None else found.start()
-            if stop > position and not self._quotes.plain:
-                self._quotes.pass_text(self._line, position)
-            if found is None:
-                self._show(text[shown:])
-                return len(text), False
-            quoting = keeps_quotes and text[stop] in QUOTE_STOPS
-            if quoting and text[stop] not in markers.firsts:
-                position = self._quotes.pass_stop(text, stop, self._line)
-                continue
-            places = self._places_at(text, stop, text_begins) if markers.restricted else _ANYWHERE
+        while (found := markers.stops.search(text, position)) is not None:
+            stop, position = found.start(), found.start() + 1
+            places = _ANYWHERE
+            if markers.restricted:
+                self._look_back(text, stop)
+                places = self._places_at(text, stop, text_begins)
             match = markers.match(text, stop, places)
-            counts = None if match.pending and not final else False
-            if counts is False and match.marker is not None:
-                counts = self._counts(text, stop, match.end, match.marker, markers, final)
+            marker, waits = match.marker, match.pending and not final
+            if marker is None and not waits:
+                continue
+            self._look_back(text, stop)
+            if self._quotes.running:
+                continue
+            if marker is None or waits:
+                counts = None
+            else:
+                counts = self._counts(text, stop, match.end, marker, markers, final)
             if counts is False:
-                if quoting:
-                    position = self._quotes.pass_stop(text, stop, self._line)
-                else:
-                    self._quotes.pass_text(self._line, stop)
-                    position = stop + 1
                 continue
             self._show(text[shown:stop])
-            if counts is None:
+            if marker is None or counts is None:
                 return stop, True
-            assert match.marker is not None
             self._line.skip(text, stop, match.end)
-            self._apply(match.marker, text[stop : match.end])
+            self._apply(marker, text[stop : match.end])
             return match.end, False
+        self._show(text[shown:])
+        return len(text), False
+
+    def _look_back(self, text: str, position: int) -> None:
+        """Read the lines and quotes of the visible text before ``position``, where a marker may
+        stand."""
+        if self._unread:
+            self._read_unread()
+        self._read_quotes(text, position)
+        self._quotes.meet(text[position], self._line)
+
+    def _read_unread(self) -> None:
+        self._read_quotes(self._unread, len(self._unread))
+        self._line.known = 0
+        self._unread = ""
+
+    def _read_quotes(self, text: str, end: int) -> None:
+        if self._vocabulary.keeps_quotes:
+            self._quotes.read(text, end, self._line)
+        else:
+            self._line.blank_before(text, end)
+
+    def _postpone(self, text: str) -> None:
+        """The lines and quotes of ``text`` are read when a marker asks for them."""
+        self._unread += text
+        if len(self._unread) > MAX_UNREAD:
+            self._read_unread()
 
     def _counts(
         self, text: str, start: int, end: int, marker: Marker, markers: MarkerSet, final: bool

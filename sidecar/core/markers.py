@@ -25,9 +25,6 @@ from sidecar.core.spelling import (
 )
 from sidecar.core.unread import Stops
 
-QUOTE_STOPS = "`~\n"
-"""The characters that code spans and fences are made of (CommonMark 0.31, 4.5 and 6.1)."""
-
 BODY_STOPS = "\"'(){}[]"
 """The characters that decide where a value ends, in JSON (RFC 8259, 2) and in Python."""
 
@@ -138,18 +135,16 @@ class MarkerSet:
     Of two markers with the same literal and place the first one given counts.
     """
 
-    __slots__ = ("_tries", "_unread", "body_stops", "firsts", "restricted", "stops", "within_line")
+    __slots__ = ("_tries", "_unread", "body_stops", "firsts", "restricted", "stops")
 
     def __init__(
         self,
         markers: Iterable[Marker],
         *,
-        quotes: bool = False,
         spelling: Spelling = AS_WRITTEN,
         without: Collection[At] = (),
     ) -> None:
-        """``quotes``: the characters of code spans and fences are stops too. ``without``: markers
-        that count only there are left out."""
+        """``without``: markers that count only there are left out."""
         self._tries: dict[At, _Node] = {}
         together: _Node = {}
         for marker in markers:
@@ -160,13 +155,8 @@ class MarkerSet:
         """The characters that a marker may begin with."""
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
-        quoting = QUOTE_STOPS if quotes and together else ""
-        beginnings = _beginnings(together)
-        self.stops = _any([*map(re.escape, quoting), *beginnings])
+        self.stops = re.compile("|".join(_beginnings(together)) or "(?!)")
         """Finds the next character at which something may begin."""
-        line_ends = "\n" if quoting and "\n" not in together else ""
-        self.within_line = _any([*map(re.escape, quoting.replace(line_ends, "")), *beginnings])
-        """The same where line ends mean nothing."""
         self._unread: Stops | None = None
         self.body_stops = re.compile(
             "[" + re.escape("".join(sorted(self.firsts)) + BODY_STOPS) + "]"
@@ -174,10 +164,10 @@ class MarkerSet:
 
     @property
     def unread(self) -> Stops:
-        """The same as ``within_line``, for a text that is not read; made on first use."""
+        """The same as ``stops``, for a text that is not read; made on first use."""
         if self._unread is None:
             # Every alternative is a sequence of characters, and UTF-8 is found only where it is.
-            self._unread = Stops.of(self.within_line.pattern.encode())
+            self._unread = Stops.of(self.stops.pattern.encode())
         return self._unread
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:
@@ -278,10 +268,6 @@ def _walk_run(run: _Run, after: _Node, text: str, position: int) -> Match:
 _DEPTH = 4
 """How many characters ahead a stop is looked at. HTML is full of ``<``, prose is full of the
 letters that some markers begin with, and few of them are read."""
-
-
-def _any(patterns: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(patterns) or "(?!)")
 
 
 def _beginnings(root: _Node) -> list[str]:

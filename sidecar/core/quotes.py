@@ -1,7 +1,8 @@
 """Whether a marker in the visible answer is only mentioned: code spans and code fences.
 
 Follows CommonMark 0.31 (4.5 fenced code blocks, 6.1 code spans) as far as a stream allows: a span
-protects only if it closes on its own line, soon enough to wait for.
+protects only if it closes on its own line, soon enough to wait for. What nobody asks about is not
+looked at: the text since the last marker is read when the next one may stand there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ MAX_SPAN = 256
 """Characters from a marker to the end of its code span that are waited for. Longer spans of code
 on one line are rare, and everything waited for is not yet on the reader's screen."""
 
+_RUN = re.compile(r"`+|~+")
 _RUN_OR_LINE_END = re.compile(r"`+|\n")
+_FENCE = re.compile(r"\n[ \t\r]*(?:```|~~~)")
+"""The end of a line, and the beginning of one that may begin or end a fence."""
 
 
 class Line:
@@ -76,48 +80,40 @@ class Quotes:
         """A run of fence characters at the end of the text so far: character, length, and
         whether the line was blank before it. The next character says whether it has ended."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether the next character, unless it is a stop, changes nothing here."""
-        return self._run is None
+    def read(self, text: str, end: int, line: Line) -> None:
+        """Take the visible ``text`` up to ``end``, from where ``line`` is known, which is known up
+        to there afterwards."""
+        position = line.known
+        if self._run is not None and position < end:
+            position = self._read_on(self._run, text, end, line)
+        while position < end:
+            line_end = text.find("\n", position, end)
+            for run in _RUN.finditer(text, position, end if line_end < 0 else line_end):
+                self._run = run[0][0], len(run[0]), line.blank_before(text, run.start())
+                line.known = run.end()
+                if run.end() < end:
+                    self._end_run(line)
+            if line_end < 0:
+                break
+            self._end_line(line.blank_before(text, line_end))
+            # Of a line that ends here as well, nothing outlasts its end but a fence.
+            fence = _FENCE.search(text, line_end, end)
+            position = 1 + (text.rfind("\n", line_end, end) if fence is None else fence.start())
+        line.blank_before(text, end)
 
     @property
-    def calm(self) -> bool:
-        """Whether a line end changes nothing here either."""
-        return self._run is None and self._opening is None and not self._closing and not self._span
+    def running(self) -> bool:
+        """Whether the text so far ends in a run of fence characters, which may go on."""
+        return self._run is not None
 
-    def pass_stop(self, text: str, position: int, line: Line) -> int:
-        """Take the stop (a line end, or a run of fence characters) at ``position``.
-
-        Returns the position after it.
-        """
-        character = text[position]
-        if character == "\n":
-            self._end_run(line, position)
-            self._end_line(line.blank_before(text, position))
-            return position + 1
-        end = position + 1
-        while end < len(text) and text[end] == character:
-            end += 1
-        length = end - position
-        run = self._run
-        if run is not None and run[0] == character and position == 0:
-            length, blank = length + run[1], run[2]
-        else:
-            self._end_run(line, position)
-            blank = line.blank_before(text, position)
-        self._run = (character, length, blank)
-        if end < len(text):
-            self._end_run(line, end)
-        return end
-
-    def pass_text(self, line: Line, position: int) -> None:
-        """Plain text, not a stop, stands at ``position``."""
-        self._end_run(line, position)
+    def meet(self, character: str, line: Line) -> None:
+        """``character``, which is not read yet, ends the run before it, unless it is more of it."""
+        if self._run is not None and self._run[0] != character:
+            self._end_run(line)
 
     def protection(self, text: str, position: int, line: Line, *, final: bool) -> Protection:
-        """What the marker at ``position`` is; ``final``: no text will follow."""
-        self._end_run(line, position)
+        """What the marker at ``position`` is, up to which the text was read; ``final``: no text
+        will follow."""
         if self._fence is not None:
             if self._closing and line.blank_before(text, position):
                 # Nothing but a marker follows on the closing line: the block is over.
@@ -138,12 +134,23 @@ class Quotes:
                 return Protection.MENTION
         return Protection.NONE if final or len(text) >= limit else Protection.UNDECIDED
 
-    def _end_run(self, line: Line, position: int) -> None:
-        if self._run is None:
-            return
+    def _read_on(self, run: tuple[str, int, bool], text: str, end: int, line: Line) -> int:
+        """Where the ``run`` ends that came before the text, or what of it is here."""
+        character, length, blank = run
+        more = _RUN.match(text, line.known, end)
+        if more is not None and more[0][0] == character:
+            line.known = more.end()
+            self._run = character, length + len(more[0]), blank
+        if line.known < end:
+            self._end_run(line)
+        return line.known
+
+    def _end_run(self, line: Line) -> None:
+        """The run that ends where ``line`` is known is over."""
+        assert self._run is not None
         character, length, blank = self._run
         self._run = None
-        line.blank, line.known = False, position
+        line.blank = False
         if self._closing:
             self._closing = False
         elif self._fence is not None:

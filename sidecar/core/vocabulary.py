@@ -95,9 +95,9 @@ class Vocabulary:
         if place is None:
             recall, string_stops, spelling = None, STRING_STOPS, self._spelling
             if where.region is None:
-                found, quotes = tuple(self._in_content(where)), self.keeps_quotes
+                found = tuple(self._in_content(where))
             else:
-                found, quotes = tuple(self._in_region(where, where.region)), False
+                found = tuple(self._in_region(where, where.region))
                 if where.region.facts.escaped:
                     spelling = replace(spelling, escaped=False)
                 if where.interrupted is not None:
@@ -106,8 +106,8 @@ class Vocabulary:
                         quote: re.compile(f"{stop.pattern}|{recall.stops.pattern}")
                         for quote, stop in STRING_STOPS.items()
                     }
-            markers = MarkerSet(found, quotes=quotes, spelling=spelling)
-            later = MarkerSet(found, quotes=quotes, spelling=spelling, without=_ONLY_WITHOUT_TEXT)
+            markers = MarkerSet(found, spelling=spelling)
+            later = MarkerSet(found, spelling=spelling, without=_ONLY_WITHOUT_TEXT)
             place = self._places[where] = Place(where, markers, later, recall, string_stops)
         return place
 

@@ -8,7 +8,7 @@ import sys
 from types import FunctionType, ModuleType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.channel import Channel, Segment
@@ -193,7 +193,8 @@ BEGINNINGS = re.compile(
 )
 
 
-def may_be_held(held: str, before: str) -> bool:
+def may_be_held(held: str, shown: str) -> bool:
+    """Whether ``held`` may be, where ``shown`` is what was visible before it."""
     if not held.strip(" \t\r\n,;"):
         return True
     # White space, and then one of the others.
@@ -203,7 +204,7 @@ def may_be_held(held: str, before: str) -> bool:
     # Stop tokens that may be the end, or the open marker of a region that is still to be proven.
     if TAILS.match(tail) or (UNPROVEN.match(tail) and len(tail) < MAX_PROOF):
         return True
-    line = before.rpartition("\n")[2]
+    line = shown.rpartition("\n")[2]
     return "`" in line and any(tail.startswith(marker) for marker in MARKERS) and "\n" not in tail
 
 
@@ -213,14 +214,16 @@ def may_be_held(held: str, before: str) -> bool:
         max_size=10,
     ).map("".join)
 )
+@example("`]<]minimax[>[\n</tool_call> to=commentary<|message|> to=browser.")
 @settings(max_examples=200)
 def test_only_what_a_stated_rule_must_see_the_end_of_is_held(text: str) -> None:
     running = lane(*ALL)
+    shown = ""
     for position, character in enumerate(text, 1):
-        running.feed(character)
+        shown += channel_text(running.feed(character), Channel.CONTENT)
         held = running.held
         assert text[:position].endswith(held)
-        assert may_be_held(held, text[: position - len(held)]), held
+        assert may_be_held(held, shown), held
 
 
 @pytest.mark.parametrize("marker", MARKERS)

@@ -78,9 +78,8 @@ def test_a_match_ends_where_the_marker_ends() -> None:
     assert MarkerSet(markers("<a>")).match("xx<b>", 2, (At.ANYWHERE,)) == NO_MATCH
 
 
-def test_stops_are_the_first_characters_and_those_of_quotes_if_asked() -> None:
-    assert MarkerSet(markers("<a>", "[B]")).stops.findall("a<a>[B]`~\n") == ["<", "["]
-    assert MarkerSet(markers("<a>"), quotes=True).stops.findall("<a>`~\n") == ["<", "`", "~", "\n"]
+def test_stops_are_the_first_characters() -> None:
+    assert MarkerSet(markers("<a>", "[B]")).stops.findall("a<a>[B]") == ["<", "["]
     assert MarkerSet(markers("<a>")).body_stops.findall('<{"x":[1]}') == list('<{""[]}')
 
 
@@ -95,5 +94,5 @@ def test_a_first_character_may_mean_something_in_a_pattern(literal: str) -> None
 
 
 def test_without_markers_nothing_stops() -> None:
-    assert MarkerSet([], quotes=True).stops.search("<`\n") is None
+    assert MarkerSet([]).stops.search("<`\n") is None
     assert not MarkerSet([]).restricted

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sidecar.core.channel import Channel
-from sidecar.core.format import Format, Region
-from sidecar.core.lane import Lane
+from sidecar.core.format import At, Format, Region
+from sidecar.core.lane import MAX_UNREAD, Lane
 from sidecar.core.policy import Policy, Quoted
-from sidecar.core.quotes import MAX_SPAN, Line
+from sidecar.core.quotes import MAX_SPAN, Line, Quotes
 from sidecar.core.vocabulary import Vocabulary
 from tests.cuts import every_way
 from tests.promises import channel_text, segments
@@ -16,6 +18,10 @@ from tests.promises import channel_text, segments
 T = Format("t", (Region("block", Channel.REASONING, ("<t>",), ("</t>",)),))
 KEEP = Vocabulary([T], Policy())
 DROP = Vocabulary([T], Policy(quoted=Quoted.DROP))
+LINE = Vocabulary(
+    [Format("r", (Region("act", Channel.TOOL_CALL, ("Action:",), (), at=At.LINE),))], Policy()
+)
+RUN = Vocabulary([Format("f", (Region("act", Channel.TOOL_CALL, ("``t",), ("</t>",)),))], Policy())
 
 
 def visible(text: str, vocabulary: Vocabulary = KEEP) -> str:
@@ -101,6 +107,47 @@ def test_a_span_is_waited_for_no_longer_than_the_limit() -> None:
     for character in "`<t>" + "x" * 1000:
         lane.feed(character)
         assert len(lane.held) <= MAX_SPAN
+
+
+def test_a_marker_may_stand_on_the_line_that_closes_a_block() -> None:
+    assert visible("```\na\n```Action: x", LINE) == "```\na\n```"
+    assert visible("```\na\n```` \tAction: x", LINE) == "```\na\n```` \t"
+    assert visible("```\na\n``` b Action: x", LINE) == "```\na\n``` b Action: x"
+
+
+def test_a_marker_does_not_begin_within_a_run_of_fence_characters() -> None:
+    assert visible("a``t x</t>b", RUN) == "ab"
+    assert visible("a```t x", RUN) == "a```t x"
+    assert visible("a``\n``t x</t>b", RUN) == "a``\nb"
+    assert visible("~``t x</t>b", RUN) == "~b"
+
+
+@pytest.mark.parametrize("before", [0, 1, MAX_UNREAD - 3, MAX_UNREAD, 3 * MAX_UNREAD])
+def test_what_was_not_looked_at_counts_as_if_it_had_been(before: int) -> None:
+    for quoted in ("`<t>`", "```\n<t>\n```", "~~~\n`<t>\n~~~\n", "```\n<t> ` never closed"):
+        text = "x\n" * (before // 2) + quoted
+        for size in (1, 5, 100, len(text)):
+            pieces = [text[start : start + size] for start in range(0, len(text), size)]
+            assert channel_text(segments(Lane(KEEP), pieces), Channel.CONTENT) == text
+
+
+@given(st.lists(st.sampled_from(["`", "``", "```", "~", "~~~~", "\n", " ", "\t", "\r", "x"])))
+@example(["```", "\n", "```"])
+@example(["x", "\n", "\n", " ", "~~~~", "x", "\n", "`", "\n", "~~~~", "\n", "`"])
+def test_what_is_read_at_once_is_read_as_its_characters_are(parts: list[str]) -> None:
+    text = "".join(parts)
+    (whole, line), (slow, slow_line) = (Quotes(), Line()), (Quotes(), Line())
+    whole.read(text, len(text), line)
+    for end in range(len(text) + 1):
+        slow.read(text, end, slow_line)
+    assert _state(whole) == _state(slow)
+    # What precedes a run is asked for only when the run has ended.
+    if text[-1:] not in ("`", "~"):
+        assert line.blank == slow_line.blank
+
+
+def _state(quotes: Quotes) -> list[object]:
+    return [getattr(quotes, name) for name in Quotes.__slots__]
 
 
 def test_a_line_is_blank_until_something_stands_on_it() -> None:
