@@ -78,9 +78,9 @@ class Lane:
         self._openers: dict[int, str] = {}
         """By their numbers, the open markers of the calls in the last text fed, and of those that
         are withheld."""
-        self._plain_stops: re.Pattern[str] | None = None
+        self._plain_stops: Stops | None = None
         """What a text must not have to be visible as it is; None if it must be read anyway."""
-        self._hidden_stops: re.Pattern[str] | None = None
+        self._hidden_stops: Stops | None = None
         """The same for one that is hidden as a whole."""
         self._out: list[Segment] = []
         self._finished = False
@@ -140,7 +140,7 @@ class Lane:
     def passes(self, text: str) -> bool:
         """Whether ``text`` is visible as it is; if so it was taken, if not nothing happened."""
         stops = self._plain_stops
-        if stops is None or not text or stops.search(text) is not None:
+        if stops is None or not text or stops.within(text):
             return False
         self.note(text)
         return True
@@ -154,7 +154,7 @@ class Lane:
     def settled(self) -> Stops | None:
         """What a text must not have to be visible as it is, if it is noted; None if every text must
         be read."""
-        return None if self._plain_stops is None else self._place.later.unread
+        return self._plain_stops
 
     @property
     def hides_reasoning(self) -> bool:
@@ -165,7 +165,7 @@ class Lane:
 
     def hides(self, text: str) -> bool:
         """Whether ``text`` would be hidden as a whole; nothing happens."""
-        return self._hidden_stops is not None and self._hidden_stops.search(text) is None
+        return self._hidden_stops is not None and not self._hidden_stops.within(text)
 
     def feed(self, text: str) -> list[Segment]:
         """What ``text`` makes certain, in order."""
@@ -234,17 +234,17 @@ class Lane:
         out, self._out = self._out, []
         return out
 
-    def _find_plain_stops(self) -> re.Pattern[str] | None:
+    def _find_plain_stops(self) -> Stops | None:
         if not self._seam.plain or self._held or self._place.where.region is not None:
             return None
-        return self._place.later.stops
+        return self._place.later.unread
 
-    def _find_hidden_stops(self) -> re.Pattern[str] | None:
+    def _find_hidden_stops(self) -> Stops | None:
         region = self._place.where.region
         if region is None or region.kept or self._held or self._given:
             return None
         judged = self._withheld is None and self._json is None
-        return self._place.markers.stops if judged else None
+        return self._place.markers.unread if judged else None
 
     def _read_content(self, text: str, position: int, final: bool) -> tuple[int, bool]:
         plain = self._seam.plain
@@ -253,7 +253,7 @@ class Lane:
         text_begins = self._text_begins(text, position) if markers.restricted and not plain else -1
         while (found := markers.stops.search(text, position)) is not None:
             stop, position = found.start(), found.start() + 1
-            places = _ANYWHERE
+            places: Collection[At] = _ANYWHERE
             if markers.restricted:
                 self._look_back(text, stop)
                 places = self._places_at(text, stop, text_begins)

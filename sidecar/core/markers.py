@@ -135,7 +135,7 @@ class MarkerSet:
     Of two markers with the same literal and place the first one given counts.
     """
 
-    __slots__ = ("_tries", "_unread", "body_stops", "firsts", "restricted", "stops")
+    __slots__ = ("_tries", "body_stops", "firsts", "restricted", "stops", "unread")
 
     def __init__(
         self,
@@ -155,20 +155,14 @@ class MarkerSet:
         """The characters that a marker may begin with."""
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
-        self.stops = re.compile("|".join(_beginnings(together)) or "(?!)")
+        beginnings = _beginnings(together)
+        self.stops = re.compile("|".join(beginnings.values()) or "(?!)")
         """Finds the next character at which something may begin."""
-        self._unread: Stops | None = None
+        self.unread = Stops(beginnings)
+        """Tells whether there is one."""
         self.body_stops = re.compile(
             "[" + re.escape("".join(sorted(self.firsts)) + BODY_STOPS) + "]"
         )
-
-    @property
-    def unread(self) -> Stops:
-        """The same as ``stops``, for a text that is not read; made on first use."""
-        if self._unread is None:
-            # Every alternative is a sequence of characters, and UTF-8 is found only where it is.
-            self._unread = Stops.of(self.stops.pattern.encode())
-        return self._unread
 
     def match(self, text: str, start: int, places: Collection[At]) -> Match:
         """What stands at ``start``, a position that is all of ``places``."""
@@ -270,13 +264,13 @@ _DEPTH = 4
 letters that some markers begin with, and few of them are read."""
 
 
-def _beginnings(root: _Node) -> list[str]:
-    """Patterns for the characters at which one of the markers may begin: what follows may be it,
-    or the text ends."""
-    return [
-        re.escape(first) + f"(?={ahead})" if (ahead := _ahead(node, _DEPTH)) else re.escape(first)
+def _beginnings(root: _Node) -> dict[str, str]:
+    """By the character at which one of the markers may begin, a pattern for it where it does: what
+    follows may be the marker, or the text ends."""
+    return {
+        first: re.escape(first) + (f"(?={ahead})" if (ahead := _ahead(node, _DEPTH)) else "")
         for first, node in root.items()
-    ]
+    }
 
 
 def _ahead(node: _Node, depth: int) -> str:

@@ -16,8 +16,9 @@ on one line are rare, and everything waited for is not yet on the reader's scree
 
 _RUN = re.compile(r"`+|~+")
 _RUN_OR_LINE_END = re.compile(r"`+|\n")
-_FENCE = re.compile(r"\n[ \t\r]*(?:```|~~~)")
-"""The end of a line, and the beginning of one that may begin or end a fence."""
+_OPENING = re.compile(r"\n[ \t\r]*(`{3,}(?=[^`\n]*\n)|~{3,}(?=[^\n]*\n))")
+_CLOSING = re.compile(r"\n[ \t\r]*(`{3,}|~{3,})(?=[ \t\r]*\n)")
+"""What begins, and what may end a fence, in a whole line after another one."""
 
 
 class Line:
@@ -96,9 +97,7 @@ class Quotes:
             if line_end < 0:
                 break
             self._end_line(line.blank_before(text, line_end))
-            # Of a line that ends here as well, nothing outlasts its end but a fence.
-            fence = _FENCE.search(text, line_end, end)
-            position = 1 + (text.rfind("\n", line_end, end) if fence is None else fence.start())
+            position = self._read_lines(text, line_end, end)
         line.blank_before(text, end)
 
     @property
@@ -133,6 +132,20 @@ class Quotes:
             if found.end() - found.start() == self._span and ends:
                 return Protection.MENTION
         return Protection.NONE if final or len(text) >= limit else Protection.UNDECIDED
+
+    def _read_lines(self, text: str, line_end: int, end: int) -> int:
+        """Read the lines after the one that ends at ``line_end``, as far as they end before
+        ``end``: nothing of them outlasts their ends but fences. Returns where the next one begins.
+        """
+        while True:
+            found = (_CLOSING if self._fence else _OPENING).search(text, line_end, end)
+            if found is None:
+                return text.rfind("\n", line_end, end) + 1
+            line_end, (character, length) = found.end(), (found[1][0], len(found[1]))
+            if self._fence is None:
+                self._fence = character, length
+            elif character == self._fence[0] and length >= self._fence[1]:
+                self._fence = None
 
     def _read_on(self, run: tuple[str, int, bool], text: str, end: int, line: Line) -> int:
         """Where the ``run`` ends that came before the text, or what of it is here."""

@@ -17,7 +17,7 @@ from sidecar.core.progress import Phase, Progress
 from sidecar.core.sse import EventTooLarge, Frame
 from sidecar.core.stats import Stats, Verdict
 from sidecar.core.status import Beat, Carrier, Statuses
-from sidecar.core.unread import Around, Repeated, Settled, Stops, read
+from sidecar.core.unread import Around, Repeated, Settled, Stops
 
 
 class Fault(NamedTuple):
@@ -132,7 +132,7 @@ class StreamFilter:
         """It has, and no piece of an event waits."""
         self._stops: Stops | None = None
         """What such an event must not have to leave unread, if it may, and no piece waits."""
-        self._shown: list[bytes] = []
+        self._shown: list[str] = []
         """The texts that left unread, of which the wire was not told yet."""
         self._passes_unreadable = passes_unreadable
         self._progress = wire.progress
@@ -240,7 +240,7 @@ class StreamFilter:
     def _note_shown(self) -> None:
         """Tell the wire of what was shown without its being asked."""
         if self._shown:
-            said = read(b"".join(self._shown))
+            said = "".join(self._shown)
             self._shown.clear()
             assert self._settled is not None
             assert self._settled.note is not None

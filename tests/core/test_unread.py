@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +18,7 @@ from tests.promises import CATALOGUE, LIMIT
 
 START, END = b'{"a":"b","content":"', b'","c":1}'
 DATA, EVENT = Around(START, END), Around(b"data: ", b"\n\n")
-STOPS = Stops.of(re.escape(b"<"))
+STOPS = Stops({"<": "<"})
 
 
 def event(text: bytes) -> bytes:
@@ -119,10 +118,10 @@ def test_so_it_is_where_text_is_hidden(chunk: bytes) -> None:
 def test_what_is_before_an_event_that_must_be_read_is_not_read() -> None:
     plain, odd = event(b"word"), event(b"a < b")
     repeated = Repeated(DATA, EVENT, LIMIT)
-    texts: list[bytes] = []
+    texts: list[str] = []
     assert repeated.shown(plain + plain + odd + plain, 0, STOPS, texts) == 2 * len(plain)
     assert repeated.shown(odd + plain, len(odd), STOPS, texts) == len(odd) + len(plain)
-    assert texts == [b"word"] * 3
+    assert texts == ["word"] * 3
     assert repeated.text(odd + plain, 0) == ("a < b", len(odd))
 
 
