@@ -21,14 +21,14 @@ NOT_PLAIN = rb'["\\\x00-\x1f]'
 """What cannot stand in a JSON string as it is, and the beginning of an escape: the regular
 expression of one byte (RFC 8259, 7)."""
 
-_MOST = 64
-"""Events whose texts are judged as one, so that what is refused for one of them costs so many at
-the most."""
+_AT_ONCE = (64, 8)
+"""Events whose texts are judged as one. Fewer are tried where more were refused, for what may be
+one of them."""
 
 
 _LONG = 256
 """Characters from which on it costs less to look for each beginning of a marker than for all at
-once: to find one character processors have instructions of their own, to find one of several not."""
+once: for one character, processors have instructions of their own."""
 
 
 class Stops:
@@ -101,6 +101,10 @@ class Repeated:
     verified one. What is between reads as one JSON string, or has no byte that such a string cannot
     have as it is, and is UTF-8; and the first occurrence of the end is taken, which begins with a
     quote. So the event is the verified one with another text.
+
+    The proof for several at once: their texts, with a character between each two, read as one JSON
+    string. The character can be no part of an escape, nor of another character; so if one of the
+    texts ended within either, or had a quote, they would not.
     """
 
     __slots__ = ("_after", "_before", "_limit", "data", "event")
@@ -115,7 +119,7 @@ class Repeated:
     def shown(self, chunk: bytes, position: int, stops: Stops, texts: list[str]) -> int:
         """Where the first event begins that is none of them, or has one of the ``stops``; one
         begins at ``position``. The texts of those before it are added to ``texts``."""
-        before, after, came = self._before, self._after, stops.as_it_came.search
+        before, after = self._before, self._after
         if len(chunk) > self._limit:
             return position
         while chunk.startswith(before, position):
@@ -123,18 +127,15 @@ class Repeated:
             end = chunk.find(after, start)
             if end < 0:
                 break
-            text = chunk[start:end]
-            if len(text) >= _LONG or b"\\" in text:
-                said = read(text)
-                if said is None or stops.within(said):
-                    break
-            elif came(text) is not None:
+            if end + len(after) < len(chunk):
+                some = self._several(chunk, position, lambda said: not stops.within(said))
+                if some is not None:
+                    texts.append(some[0])
+                    position = some[1]
+                    continue
+            said = _without(chunk[start:end], stops)
+            if said is None:
                 break
-            else:
-                try:
-                    said = text.decode()
-                except UnicodeDecodeError:
-                    break
             texts.append(said)
             position = end + len(after)
         return position
@@ -142,12 +143,14 @@ class Repeated:
     def hidden(self, chunk: bytes, position: int, hide: Callable[[str], bool]) -> int:
         """Where the first event begins that is none of them, has no text, or is refused by
         ``hide``, which is given the texts of some of them as one."""
-        said: list[str] = []
-        at = position
-        while len(said) < _MOST and (found := self.text(chunk, at)) is not None and found[0]:
-            said.append(found[0])
-            at = found[1]
-        return at if said and hide("".join(said)) else position
+        one = self.text(chunk, position)
+        if one is None or not one[0]:
+            return position
+        if one[1] < len(chunk):
+            some = self._several(chunk, position, hide, empty=False)
+            if some is not None:
+                return some[1]
+        return one[1] if hide(one[0]) else position
 
     def text(self, chunk: bytes, position: int) -> tuple[str, int] | None:
         """The text of the event at ``position``, and where the event ends; None if it is none of
@@ -159,6 +162,29 @@ class Repeated:
         said = None if end < 0 else read(chunk[start:end])
         return None if said is None else (said, end + len(self._after))
 
+    def _several(
+        self, chunk: bytes, position: int, judge: Callable[[str], bool], *, empty: bool = True
+    ) -> tuple[str, int] | None:
+        """The texts, as one, of some events that follow each other from ``position`` on, and where
+        the last of them ends; None if ``judge`` refuses what may be one. Unless ``empty``, each has
+        a text."""
+        if len(chunk) > self._limit:
+            return None
+        before, inside = self._before, []
+        # To find the end of each takes less than to find the end and the next one's beginning.
+        for event in chunk[position:].split(self._after, _AT_ONCE[0])[:-1]:
+            if not event.startswith(before) or not (empty or len(event) > len(before)):
+                break
+            inside.append(event[len(before) :])
+        for texts in (inside[:most] for most in _AT_ONCE if len(inside) > 1):
+            if read(b"|".join(texts)) is None:
+                continue
+            said = read(b"".join(texts))
+            if said is not None and judge(said):
+                around = len(texts) * (len(before) + len(self._after))
+                return said, position + around + sum(map(len, texts))
+        return None
+
 
 def read(text: bytes) -> str | None:
     """What the inside of a JSON string says; None if it is none."""
@@ -167,3 +193,16 @@ def read(text: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return said
+
+
+def _without(text: bytes, stops: Stops) -> str | None:
+    """What the inside of a JSON string says; None if it is none, or has one of the ``stops``."""
+    if len(text) >= _LONG or b"\\" in text:
+        said = read(text)
+        return None if said is None or stops.within(said) else said
+    if stops.as_it_came.search(text) is not None:
+        return None
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None
