@@ -84,6 +84,9 @@ def test_text_without_anything_to_judge_passes(texts: list[bytes]) -> None:
         pytest.param(event(b"x\\"), id="a string that goes on"),
         pytest.param(event(b"x\\") + event(b"y"), id="a string that goes on in the next one"),
         pytest.param(event(b"x\\") + event(b"ny"), id="an escape of two events"),
+        pytest.param(event(rb"\u00") + event(b"41"), id="a character's number in two events"),
+        pytest.param(event(rb"\ud83d") + event(rb"\ude00"), id="a pair in two events"),
+        pytest.param(event(b"x\\") + event(b'y","a":"z'), id="a quote less, and one more"),
         pytest.param(event(b"x")[:-1], id="half a blank line"),
         pytest.param(event(b"x")[:-1] + b"\r\n", id="another blank line"),
         pytest.param(event(b"x") + b"\n", id="an empty line"),
@@ -115,13 +118,32 @@ def test_so_it_is_where_text_is_hidden(chunk: bytes) -> None:
     assert hidden(chunk) is None
 
 
+@pytest.mark.parametrize("before", [0, 1, 7, 8, 9, 63, 64, 65, 200])
+def test_one_event_that_must_be_read_holds_up_no_other(before: int) -> None:
+    """However many are judged together."""
+    texts: list[str] = []
+    chunk = event(b"x") * before + event(b"a < b") + event(b"y") * 100
+    end = Repeated(DATA, EVENT, LIMIT).shown(chunk, 0, STOPS, texts)
+    assert (end, "".join(texts)) == (len(event(b"x")) * before, "x" * before)
+
+
+def test_what_a_marker_begins_with_may_be_decided_by_the_next_event_of_a_read() -> None:
+    stops, texts = Stops({"<": r"<(?=t|\Z)"}), list[str]()
+    repeated = Repeated(DATA, EVENT, LIMIT)
+    chunk = event(b"a <") + event(b"b")
+    assert repeated.shown(chunk, 0, stops, texts) == len(chunk)
+    assert "".join(texts) == "a <b"
+    assert repeated.shown(event(b"a <") + event(b"t"), 0, stops, texts) == 0
+    assert repeated.shown(event(b"a <"), 0, stops, texts) == 0
+
+
 def test_what_is_before_an_event_that_must_be_read_is_not_read() -> None:
     plain, odd = event(b"word"), event(b"a < b")
     repeated = Repeated(DATA, EVENT, LIMIT)
     texts: list[str] = []
     assert repeated.shown(plain + plain + odd + plain, 0, STOPS, texts) == 2 * len(plain)
     assert repeated.shown(odd + plain, len(odd), STOPS, texts) == len(odd) + len(plain)
-    assert texts == ["word"] * 3
+    assert "".join(texts) == "word" * 3
     assert repeated.text(odd + plain, 0) == ("a < b", len(odd))
 
 
