@@ -23,7 +23,7 @@ from sidecar.core.spelling import (
     SPACE,
     Spelling,
 )
-from sidecar.core.unread import Stops
+from sidecar.core.unread import BETWEEN, Stops
 
 BODY_STOPS = "\"'(){}[]"
 """The characters that decide where a value ends, in JSON (RFC 8259, 2) and in Python."""
@@ -278,4 +278,4 @@ def _ahead(node: _Node, depth: int) -> str:
     if not depth or _LEAF in node or _BRANCHES in node:
         return ""
     ways = [re.escape(character) + _ahead(step, depth - 1) for character, step in node.items()]
-    return "(?:" + "|".join([*ways, r"\Z"]) + ")"
+    return "(?:" + "|".join([*ways, BETWEEN, r"\Z"]) + ")"

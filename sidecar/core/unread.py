@@ -21,10 +21,13 @@ NOT_PLAIN = rb'["\\\x00-\x1f]'
 """What cannot stand in a JSON string as it is, and the beginning of an escape: the regular
 expression of one byte (RFC 8259, 7)."""
 
-_AT_ONCE = (64, 8)
-"""Events whose texts are judged as one. Fewer are tried where more were refused, for what may be
-one of them."""
+_MOST, _LEAST = 16_384, 2048
+"""Bytes of a stream whose events are judged as one, at the most: more of them would hardly cost
+less. Fewer are tried where some were refused, for what was one of them."""
 
+BETWEEN = "\x7f"
+"""What stands between the texts of several events. It can stand in a JSON string as it is, is no
+part of an escape nor of another character, and no model writes it."""
 
 _LONG = 256
 """Characters from which on it costs less to look for each beginning of a marker than for all at
@@ -34,7 +37,8 @@ once: for one character, processors have instructions of their own."""
 class Stops:
     """What a text that is not read must not have: what a marker may begin with.
 
-    ``beginnings`` are regular expressions by the character with which what each finds begins.
+    ``beginnings`` are regular expressions by the character with which what each finds begins. To
+    them, :data:`BETWEEN` is the end of a text.
     """
 
     def __init__(self, beginnings: Mapping[str, str]) -> None:
@@ -42,9 +46,15 @@ class Stops:
 
     def within(self, text: str) -> bool:
         """Whether ``text`` has one of them."""
+        return self.first(text) is not None
+
+    def first(self, text: str) -> int | None:
+        """Where the first of them begins in ``text``; None if it has none."""
         if len(text) < _LONG:
-            return self._any.search(text) is not None
-        return any(first in text and one.search(text) is not None for first, one in self._each)
+            found = self._any.search(text)
+            return None if found is None else found.start()
+        each = (one.search(text) for first, one in self._each if first in text)
+        return min((found.start() for found in each if found is not None), default=None)
 
     @cached_property
     def as_it_came(self) -> re.Pattern[bytes]:
@@ -102,19 +112,21 @@ class Repeated:
     have as it is, and is UTF-8; and the first occurrence of the end is taken, which begins with a
     quote. So the event is the verified one with another text.
 
-    The proof for several at once: their texts, with a character between each two, read as one JSON
-    string. The character can be no part of an escape, nor of another character; so if one of the
-    texts ended within either, or had a quote, they would not.
+    The proof for several at once: their texts, with :data:`BETWEEN` between each two, read as one
+    JSON string. If one of the texts ended within an escape or a character, or had a quote, they
+    would not.
     """
 
-    __slots__ = ("_after", "_before", "_limit", "data", "event")
+    __slots__ = ("_after", "_before", "_between", "_limit", "_stretch", "data", "event")
 
     def __init__(self, data: Around, event: Around, limit: int) -> None:
         self.data = data
         self.event = event
         self._before = event.before + data.before
         self._after = data.after + event.after
+        self._between = self._after + self._before
         self._limit = limit
+        self._stretch = _MOST
 
     def shown(self, chunk: bytes, position: int, stops: Stops, texts: list[str]) -> int:
         """Where the first event begins that is none of them, or has one of the ``stops``; one
@@ -127,16 +139,22 @@ class Repeated:
             end = chunk.find(after, start)
             if end < 0:
                 break
-            if end + len(after) < len(chunk):
-                some = self._several(chunk, position, lambda said: not stops.within(said))
-                if some is not None:
-                    texts.append(some[0])
-                    position = some[1]
-                    continue
-            said = _without(chunk[start:end], stops)
-            if said is None:
+            if chunk.startswith(before, end + len(after)):
+                several = self._several(chunk, start)
+                if several is not None:
+                    inside, said = several
+                    stop = stops.first(said)
+                    if stop is None:
+                        texts.append(said.replace(BETWEEN, ""))
+                        position += self._length(inside)
+                        continue
+                    self._stretch = _LEAST
+                    texts.append(said[:stop].rpartition(BETWEEN)[0].replace(BETWEEN, ""))
+                    return position + self._length(inside[: said.count(BETWEEN, 0, stop)])
+            one = _without(chunk[start:end], stops)
+            if one is None:
                 break
-            texts.append(said)
+            texts.append(one)
             position = end + len(after)
         return position
 
@@ -146,11 +164,15 @@ class Repeated:
         one = self.text(chunk, position)
         if one is None or not one[0]:
             return position
-        if one[1] < len(chunk):
-            some = self._several(chunk, position, hide, empty=False)
-            if some is not None:
-                return some[1]
-        return one[1] if hide(one[0]) else position
+        text, end = one
+        if chunk.startswith(self._before, end):
+            several = self._several(chunk, position + len(self._before))
+            if several is not None:
+                inside, said = several
+                if all(inside) and hide(said.replace(BETWEEN, "")):
+                    return position + self._length(inside)
+                self._stretch = _LEAST
+        return end if hide(text) else position
 
     def text(self, chunk: bytes, position: int) -> tuple[str, int] | None:
         """The text of the event at ``position``, and where the event ends; None if it is none of
@@ -162,28 +184,33 @@ class Repeated:
         said = None if end < 0 else read(chunk[start:end])
         return None if said is None else (said, end + len(self._after))
 
-    def _several(
-        self, chunk: bytes, position: int, judge: Callable[[str], bool], *, empty: bool = True
-    ) -> tuple[str, int] | None:
-        """The texts, as one, of some events that follow each other from ``position`` on, and where
-        the last of them ends; None if ``judge`` refuses what may be one. Unless ``empty``, each has
-        a text."""
-        if len(chunk) > self._limit:
+    def _several(self, chunk: bytes, start: int) -> tuple[list[bytes], str] | None:
+        """What is inside of some events that follow each other, the text of the first of which
+        begins at ``start``, and what they say, with :data:`BETWEEN` between each two; None if what
+        may be one of them is none."""
+        between, after, inside = self._between, self._after, list[bytes]()
+        last = start + self._stretch
+        while start < last:
+            end = chunk.find(b'"', start)
+            if not chunk.startswith(between, end):
+                # The last of them, or an escaped quote.
+                end = chunk.find(after, start)
+                if not chunk.startswith(between, end):
+                    if end >= 0:
+                        inside.append(chunk[start:end])
+                    break
+            inside.append(chunk[start:end])
+            start = end + len(between)
+        said = read(BETWEEN.encode().join(inside))
+        if said is None or said.count(BETWEEN) != len(inside) - 1:
+            self._stretch = _LEAST
             return None
-        before, inside = self._before, []
-        # To find the end of each takes less than to find the end and the next one's beginning.
-        for event in chunk[position:].split(self._after, _AT_ONCE[0])[:-1]:
-            if not event.startswith(before) or not (empty or len(event) > len(before)):
-                break
-            inside.append(event[len(before) :])
-        for texts in (inside[:most] for most in _AT_ONCE if len(inside) > 1):
-            if read(b"|".join(texts)) is None:
-                continue
-            said = read(b"".join(texts))
-            if said is not None and judge(said):
-                around = len(texts) * (len(before) + len(self._after))
-                return said, position + around + sum(map(len, texts))
-        return None
+        self._stretch = min(2 * self._stretch, _MOST)
+        return inside, said
+
+    def _length(self, inside: list[bytes]) -> int:
+        """That of the events with these insides."""
+        return len(inside) * len(self._between) + sum(map(len, inside))
 
 
 def read(text: bytes) -> str | None:

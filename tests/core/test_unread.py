@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.core.policy import Policy
 from sidecar.core.stream import StreamFilter
-from sidecar.core.unread import Around, Repeated, Stops
+from sidecar.core.unread import BETWEEN, Around, Repeated, Stops
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.wire.chat import Chat
 from sidecar.wire.ruling import Ruling
@@ -63,7 +63,9 @@ def hidden(chunk: bytes) -> list[str] | None:
 def test_text_without_anything_to_judge_passes(texts: list[bytes]) -> None:
     chunk = b"".join(map(event, texts))
     assert passes(chunk)
-    assert hidden(chunk) == ["".join(json.loads(b'"%b"' % text) for text in texts)]
+    said = hidden(chunk)
+    assert said is not None
+    assert "".join(said) == "".join(json.loads(b'"%b"' % text) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -127,14 +129,22 @@ def test_one_event_that_must_be_read_holds_up_no_other(before: int) -> None:
     assert (end, "".join(texts)) == (len(event(b"x")) * before, "x" * before)
 
 
-def test_what_a_marker_begins_with_may_be_decided_by_the_next_event_of_a_read() -> None:
-    stops, texts = Stops({"<": r"<(?=t|\Z)"}), list[str]()
+def test_events_that_are_judged_as_one_leave_as_each_would_alone() -> None:
+    """What may be a marker's beginning is held back, also where the next one shows it is none."""
+    stops, texts = Stops({"<": rf"<(?=t|{BETWEEN}|\Z)"}), list[str]()
     repeated = Repeated(DATA, EVENT, LIMIT)
-    chunk = event(b"a <") + event(b"b")
-    assert repeated.shown(chunk, 0, stops, texts) == len(chunk)
-    assert "".join(texts) == "a <b"
-    assert repeated.shown(event(b"a <") + event(b"t"), 0, stops, texts) == 0
-    assert repeated.shown(event(b"a <"), 0, stops, texts) == 0
+    chunk = event(b"a") + event(b"b <") + event(b"c") + event(b"d")
+    assert repeated.shown(chunk, 0, stops, texts) == len(event(b"a"))
+    assert texts == ["a"]
+    assert repeated.shown(chunk, len(event(b"a")), stops, texts) == len(event(b"a"))
+
+
+@pytest.mark.parametrize("text", [BETWEEN.encode(), b"a" + BETWEEN.encode(), rb"\u007f"])
+def test_what_stands_between_texts_may_stand_in_one(text: bytes) -> None:
+    texts: list[str] = []
+    chunk = event(b"a") + event(text) + event(b"c") + event(b"")
+    assert Repeated(DATA, EVENT, LIMIT).shown(chunk, 0, STOPS, texts) == len(chunk)
+    assert "".join(texts) == "a" + json.loads(b'"%b"' % text) + "c"
 
 
 def test_what_is_before_an_event_that_must_be_read_is_not_read() -> None:
