@@ -83,7 +83,7 @@ class Wire(Carrier, Protocol):
 
 
 _MOST_SHOWN, _LARGE = 64, 4096
-"""Texts that are remembered, and bytes of a chunk from which on none is: together 256 KiB."""
+"""Texts that are remembered, and bytes of an event from which on its is not: together 256 KiB."""
 
 
 class _Around(NamedTuple):
@@ -145,10 +145,15 @@ class StreamFilter:
         stops = self._stops
         if stops is not None:
             assert self._repeated is not None
+            alone = self._repeated.alone(chunk, stops)
+            if alone is not None:
+                self._shown.append(alone)
+                if len(self._shown) > _MOST_SHOWN or len(chunk) > _LARGE:
+                    self._note_shown()
+                return chunk
             position = self._repeated.shown(chunk, 0, stops, self._shown)
             if position == len(chunk):
-                if len(self._shown) > _MOST_SHOWN or position > _LARGE:
-                    self._note_shown()
+                self._note_shown()
                 return chunk
         if self.done:
             return b""

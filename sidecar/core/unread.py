@@ -109,15 +109,25 @@ class Repeated:
 
     The proof that an event is one of them: it begins and ends with the bytes around the text of a
     verified one. What is between reads as one JSON string, or has no byte that such a string cannot
-    have as it is, and is UTF-8; and the first occurrence of the end is taken, which begins with a
-    quote. So the event is the verified one with another text.
+    have as it is, and is UTF-8; so there is no quote in it, with which the end begins, but escaped
+    ones. So the event is the verified one with another text.
 
     The proof for several at once: their texts, with :data:`BETWEEN` between each two, read as one
     JSON string. If one of the texts ended within an escape or a character, or had a quote, they
     would not.
     """
 
-    __slots__ = ("_after", "_before", "_between", "_limit", "_stretch", "data", "event")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_between",
+        "_inside",
+        "_limit",
+        "_shortest",
+        "_stretch",
+        "data",
+        "event",
+    )
 
     def __init__(self, data: Around, event: Around, limit: int) -> None:
         self.data = data
@@ -125,8 +135,27 @@ class Repeated:
         self._before = event.before + data.before
         self._after = data.after + event.after
         self._between = self._after + self._before
+        self._inside = slice(len(self._before), -len(self._after))
         self._limit = limit
+        self._shortest = len(self._between)
         self._stretch = _MOST
+
+    def alone(self, chunk: bytes, stops: Stops) -> str | None:
+        """The text of the event that ``chunk`` is, if it is one of them and has none of the
+        ``stops``."""
+        # In less, what begins with the one and ends with the other would have no text.
+        if not self._shortest <= len(chunk) <= self._limit:
+            return None
+        if not chunk.startswith(self._before) or not chunk.endswith(self._after):
+            return None
+        text = chunk[self._inside]
+        if len(text) < _LONG and stops.as_it_came.search(text) is None:
+            try:
+                return text.decode()
+            except UnicodeDecodeError:
+                return None
+        said = read(text)
+        return None if said is None or stops.within(said) else said
 
     def shown(self, chunk: bytes, position: int, stops: Stops, texts: list[str]) -> int:
         """Where the first event begins that is none of them, or has one of the ``stops``; one
@@ -151,8 +180,8 @@ class Repeated:
                     self._stretch = _LEAST
                     texts.append(said[:stop].rpartition(BETWEEN)[0].replace(BETWEEN, ""))
                     return position + self._length(inside[: said.count(BETWEEN, 0, stop)])
-            one = _without(chunk[start:end], stops)
-            if one is None:
+            one = read(chunk[start:end])
+            if one is None or stops.within(one):
                 break
             texts.append(one)
             position = end + len(after)
@@ -220,16 +249,3 @@ def read(text: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return said
-
-
-def _without(text: bytes, stops: Stops) -> str | None:
-    """What the inside of a JSON string says; None if it is none, or has one of the ``stops``."""
-    if len(text) >= _LONG or b"\\" in text:
-        said = read(text)
-        return None if said is None or stops.within(said) else said
-    if stops.as_it_came.search(text) is not None:
-        return None
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return None

@@ -27,7 +27,12 @@ def event(text: bytes) -> bytes:
 
 def passes(chunk: bytes, limit: int = LIMIT) -> bool:
     """Whether no event of the chunk must be read, where text is shown."""
-    return Repeated(DATA, EVENT, limit).shown(chunk, 0, STOPS, []) == len(chunk) > 0
+    texts: list[str] = []
+    repeated = Repeated(DATA, EVENT, limit)
+    passes = repeated.shown(chunk, 0, STOPS, texts) == len(chunk) > 0
+    alone = repeated.alone(chunk, STOPS)
+    assert alone is None or (passes and alone == "".join(texts))
+    return passes
 
 
 def hidden(chunk: bytes) -> list[str] | None:
@@ -63,6 +68,9 @@ def hidden(chunk: bytes) -> list[str] | None:
 def test_text_without_anything_to_judge_passes(texts: list[bytes]) -> None:
     chunk = b"".join(map(event, texts))
     assert passes(chunk)
+    for text in texts:
+        one = Repeated(DATA, EVENT, LIMIT).alone(event(text), STOPS)
+        assert one == json.loads(b'"%b"' % text)
     said = hidden(chunk)
     assert said is not None
     assert "".join(said) == "".join(json.loads(b'"%b"' % text) for text in texts)
