@@ -138,6 +138,11 @@ class Progress:
             found = MappingProxyType(dict(read.found)) if read is not None else _NO_ARGUMENTS
             self._enter(Step(_CALLING_TOOL, self._tool or None, found))
 
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether more arguments of the call that came last may be worth telling."""
+        return self._arguments is not None
+
     def result(self, text: str) -> None:
         """More of what a tool returned has come."""
         if not text or text.isspace():

@@ -62,7 +62,20 @@ class CallFilter:
         self._room = MAX_UNNAMED
         self._calls: dict[int, _Call] = {}
         self._last = -1
+        self._latest: _Call | None = None
+        """The one that had the last delta."""
         self._function = _Call()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is certain what becomes of more arguments of the call that was read last, and
+        nobody need be told of them."""
+        named = self._latest is not None and self._latest.name is not None
+        return named and not self._progress.reads_arguments
+
+    def hide_more(self, arguments: str) -> None:
+        """There were more arguments of that call, and they are hidden as those before."""
+        self._stats.hide_field(Channel.TOOL_CALL, len(arguments))
 
     def take_index(self) -> int:
         """The client's index for one more call that is kept."""
@@ -74,6 +87,7 @@ class CallFilter:
         self.finish()
         self._calls = {}
         self._last = -1
+        self._latest = None
         self._function = _Call()
 
     def finish(self) -> None:
@@ -156,7 +170,8 @@ class CallFilter:
             index = self._last + 1 if name or self._last < 0 else self._last
         self._last = index
         if index not in self._calls and len(self._calls) >= MAX_CALLS:
-            return _Call(name="")
+            self._latest = _Call(name="")
+            return self._latest
         call = self._calls.setdefault(index, _Call())
         if not call.continues(delta.get("id"), name):
             if call.name is None:
@@ -164,6 +179,7 @@ class CallFilter:
                 self._hide_all(call)
             call = self._calls[index] = _Call()
         call.id = call.id or delta.get("id")
+        self._latest = call
         return call
 
     def _name(self, call: _Call, name: Any) -> None:
@@ -199,6 +215,19 @@ def function_of(delta: Record) -> Record:
         if isinstance(value, dict):
             return value
     return {}
+
+
+def more_of_call(deltas: Any) -> str:
+    """The arguments in the ``tool_calls`` of an increment, if they say nothing else of one call;
+    empty if they do."""
+    if not isinstance(deltas, list) or len(deltas) != 1 or not isinstance(deltas[0], dict):
+        return ""
+    function = deltas[0].get("function")
+    if "custom" in deltas[0] or not isinstance(function, dict):
+        return ""
+    said = [key for key, value in function.items() if value]
+    arguments = function["arguments"] if said == ["arguments"] else ""
+    return arguments if isinstance(arguments, str) else ""
 
 
 def said_in_calls(message: Record) -> str:

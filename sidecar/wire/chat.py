@@ -16,7 +16,8 @@ from sidecar.core.policy import Reasoning, ToolCalls, UnknownFields
 from sidecar.core.sse import event as written
 from sidecar.core.stats import Verdict
 from sidecar.core.stream import UPSTREAM_CLOSED, Fault, MalformedChunk, Reading
-from sidecar.core.unread import Settled
+from sidecar.core.unread import Settled, Stops
+from sidecar.wire.calls import more_of_call
 from sidecar.wire.chat_fields import CARRIED, ENVELOPE, OF_ONE_CHUNK, REASONING_KEYS
 from sidecar.wire.choice import Choice
 from sidecar.wire.errors import error_payload, visible_error
@@ -31,9 +32,25 @@ _DROP = Reading(Verdict.DROP)
 _REPEATED = ("id", "object", "created", "model", "system_fingerprint")
 
 
-class _Expected(NamedTuple):
-    """What the next chunk is likely to be, and of which choice."""
+_CALLS = "tool_calls"
+_ANY_ARGUMENTS = Stops({})
 
+
+class _Said(NamedTuple):
+    """What a streamed choice says, and nothing else: ``value`` under this ``key``, which has but
+    the one ``text``, under the key ``member``."""
+
+    key: str
+    value: Any
+    member: str
+    text: str
+
+
+class _Expected(NamedTuple):
+    """What the next chunk is likely to be, and of which choice: it says another text under
+    ``key``."""
+
+    key: str
     template: Template
     choice: Choice
 
@@ -60,12 +77,12 @@ class Chat:
         policy = ruling.policy
         self._moves = policy.reasoning is Reasoning.MOVE or policy.tool_calls is ToolCalls.MOVE
         self._choices: dict[int, Choice] = {}
-        self._said: _Expected | None = None
-        """What the next chunk is likely to be, if it is more of an answer's text."""
-        self._thought: _Expected | None = None
-        """The same, if it is more of its reasoning."""
+        self._known: dict[str, _Expected] = {}
+        """What the next chunk is likely to be, by the key under which it says something."""
         self._expected: _Expected | None = None
-        """That of these two which the last chunk was like."""
+        """That of these which the last chunk was like."""
+        self._passed = False
+        """The last chunk was sent on as it came."""
         self._latest: Record = {}
         """The latest chunk with a choice; a chunk of our own repeats its envelope."""
         self._current: Choice | None = None
@@ -90,12 +107,18 @@ class Chat:
         if expected is None or not expected.choice.repeats:
             return None
         around, choice = expected.template.around, expected.choice
-        if expected is self._thought:
+        if expected.key == self.text_key:
+            stops = choice.settled
+            hide = choice.hides if stops is None and choice.hides_more else None
+            return Settled(around, self._repeat_text, stops, choice.note, hide)
+        if expected.key != _CALLS:
             hide = choice.hides_reasoning if choice.hides_more_reasoning else None
             return Settled(around, self._repeat_thought, hide=hide)
-        stops = choice.settled
-        hide = choice.hides if stops is None and choice.hides_more else None
-        return Settled(around, self._repeat_text, stops, choice.note, hide)
+        if not choice.call_goes_on:
+            return None
+        if self._passed:
+            return Settled(around, _in_full, _ANY_ARGUMENTS, _unnoted)
+        return Settled(around, _in_full, hide=choice.hides_call)
 
     def _repeat_thought(self, text: str) -> Reading | None:
         """The same for a chunk in which it is the reasoning that is another."""
@@ -108,7 +131,7 @@ class Chat:
         """What becomes of a chunk that is like the one before in all but its text; None if it must
         be read in full, and then nothing happened."""
         assert self._expected is not None
-        template, choice = self._expected
+        _, template, choice = self._expected
         if choice.passes(text):
             return _PASS
         if self._moves:
@@ -222,8 +245,7 @@ class Chat:
     ) -> Reading:
         # Padding is of another length each time.
         alone = len(items) == 1 and not _carries(record) and not record.get("obfuscation")
-        key = self._only_key(items[0]) if alone else ""
-        text = self._holder(items[0])[key] if key else ""
+        said = self._only_said(items[0]) if alone else None
         before: list[bytes] = []
         passed, says = True, False
         for item in items:
@@ -239,8 +261,10 @@ class Chat:
                     before.append(written(self._fault(choice.fault)))
                     return Reading(Verdict.REWRITE, tuple(before), last=True)
                 self._finish(index)
-        if not changed and not before and key:
-            self._learn(key, text, record, event, passed=passed)
+        if not changed and not before and said is not None:
+            self._passed = passed
+            if passed or not says or said.key != _CALLS:
+                self._learn(said, record, event)
         if passed and not changed and not before:
             return _PASS
         if not says and not _carries(record):
@@ -249,36 +273,36 @@ class Chat:
         record.pop("obfuscation", None)
         return Reading(Verdict.REWRITE, (*before, written(dump(record, exact=event.exact))))
 
-    def _learn(self, key: str, text: str, record: Record, event: Parsed, *, passed: bool) -> None:
-        """Expect more chunks like this one, which said nothing but ``text`` under this key, and of
-        which ``record`` is left."""
-        says = key == self.text_key
-        expected = self._said if says else self._thought
-        if expected is not None and expected.template.fits(event.text):
-            self._expected = expected
+    def _learn(self, said: _Said, record: Record, event: Parsed) -> None:
+        """Expect more chunks like this one, of which ``record`` is left."""
+        known = self._known.get(said.key)
+        if known is not None and known.template.fits(event.text):
+            self._expected = known
             return
         [item] = record["choices"]
-        if not passed and not _is_less(event, record, self._holder(item), key, text):
+        if not self._passed and not _is_less(event, record, self._holder(item), said):
             return
-        template = Template.of(event.text, text, key)
-        if template is None:
-            return
-        expected = self._expected = _Expected(template, self._choices[self._index(item)])
-        if says:
-            self._said = expected
-        else:
-            self._thought = expected
+        template = Template.of(event.text, said.text, said.member)
+        if template is not None:
+            choice = self._choices[self._index(item)]
+            self._expected = self._known[said.key] = _Expected(said.key, template, choice)
 
-    def _only_key(self, item: Record) -> str:
-        """The key of a streamed choice's text, or reasoning, if it says nothing else; empty if it
-        does."""
+    def _only_said(self, item: Record) -> _Said | None:
+        """What a streamed choice says, if that is a text, reasoning, or arguments of a call, and
+        nothing else."""
         if any(map(item.get, OF_ONE_CHUNK)):
-            return ""
+            return None
         holder = self._holder(item)
         said = [key for key, value in holder.items() if value and key not in self._beside_text]
-        if len(said) != 1 or said[0] not in (self.text_key, *REASONING_KEYS):
-            return ""
-        return said[0] if isinstance(holder[said[0]], str) else ""
+        if len(said) != 1:
+            return None
+        [key], value = said, holder[said[0]]
+        if key == _CALLS:
+            arguments = more_of_call(value)
+            return _Said(key, value, "arguments", arguments) if arguments else None
+        if key not in (self.text_key, *REASONING_KEYS) or not isinstance(value, str):
+            return None
+        return _Said(key, value, key, value)
 
     def _holder(self, item: Record) -> Record:
         """What has the text of a streamed choice."""
@@ -383,16 +407,24 @@ def _carries(record: Record) -> bool:
     return any(value and (key in CARRIED or key not in ENVELOPE) for key, value in record.items())
 
 
-def _is_less(event: Parsed, record: Record, holder: Record, key: str, text: str) -> bool:
-    """Whether ``record`` is what the event said, less (of) the ``text`` that ``holder``, which is
-    in it and has no role, had under this key."""
+def _is_less(event: Parsed, record: Record, holder: Record, said: _Said) -> bool:
+    """Whether ``record`` is what the event said, less (of) what ``holder``, which is in it and has
+    no role, had ``said``."""
     if holder.get("role"):
         return False
-    left = holder.get(key)
-    holder[key] = text
+    left = holder.get(said.key)
+    holder[said.key] = said.value
     is_less: bool = parse(event.text).value == record
     if left is None:
-        del holder[key]
+        del holder[said.key]
     else:
-        holder[key] = left
+        holder[said.key] = left
     return is_less
+
+
+def _in_full(_: str) -> None:
+    """More of a call of which it is not known what becomes of it."""
+
+
+def _unnoted(_: str) -> None:
+    """More of a call that passes: nobody keeps count."""

@@ -117,6 +117,17 @@ class Choice:
         """Whether more reasoning in a field is hidden, and nobody need be told that it came."""
         return self._texts.hides_more_reasoning
 
+    @property
+    def call_goes_on(self) -> bool:
+        """Whether what becomes of more arguments of the call that was read last is what became of
+        those, and nobody need be told that they came."""
+        return self._tell is None and self._calls.goes_on
+
+    def hides_call(self, arguments: str) -> bool:
+        """There were more such arguments, and they are hidden: true."""
+        self._calls.hide_more(arguments)
+        return True
+
     def hides(self, text: str) -> bool:
         """Whether such an increment is hidden as a whole, and nobody need be told that it came; if
         so it was taken, if not nothing happened."""
