@@ -26,7 +26,7 @@ from prometheus_client.utils import floatToGoString
 
 from sidecar.core.stats import Stats
 from sidecar.rules.accesssection import NO_CLIENT
-from sidecar.tally import Series, Tally
+from sidecar.tally import MANY, Series, Tally
 
 # The steps of the model servers' own histograms, so that they compare.
 _FIRST: Final = (
@@ -57,6 +57,12 @@ class Pace(NamedTuple):
     client: Series
     added: Series
     held: Series
+
+    def trim(self) -> None:
+        """Count what is pending where it is much."""
+        for series in self:
+            if len(series.pending) >= MANY:
+                series.settle()
 
 
 _TIMES: Final = {
@@ -188,8 +194,14 @@ class Metrics:
         )
         self._reloaded_at.set_to_current_time()
 
+    def settle(self) -> None:
+        """Count what was observed, for :meth:`render`; in the thread that observes."""
+        for tally in (self._upstream, self._client, self._added, self._held):
+            tally.settle()
+
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The exposition in the format that ``accept`` asks for, and its content type."""
+        """The exposition in the format that ``accept`` asks for, and its content type, of what was
+        settled."""
         try:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no number

@@ -58,6 +58,7 @@ class Admin:
                 self._metrics.tasks.set(len(asyncio.all_tasks()))
                 accept = request.headers.get("Accept", "")
                 # Some of it is large, and every stream would wait.
+                self._metrics.settle()
                 body, content_type = await asyncio.to_thread(self._metrics.render, accept)
                 reply = web.Response(body=body)
                 reply.headers["Content-Type"] = content_type

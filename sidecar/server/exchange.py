@@ -212,9 +212,11 @@ class Exchange:
         """An event stream is in flight: what its events are observed in."""
         self._streams = True
         self._metrics.streams_in_flight.inc()
+        pace = self._metrics.pace(self.labels)
         try:
-            yield self._metrics.pace(self.labels)
+            yield pace
         finally:
+            pace.trim()
             self._metrics.streams_in_flight.dec()
 
     def end(self) -> None:

@@ -35,6 +35,7 @@ from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
+from sidecar.tally import MANY
 from sidecar.wire.answer import Answer
 from sidecar.wire.errorclass import ErrorClass, sentence
 from sidecar.wire.errors import UPSTREAM_ERROR
@@ -275,7 +276,9 @@ class Relay:
         firsts = 0
         try:
             with exchange.streaming() as pace:
-                upstream, client, added = (each.observe for each in pace[:3])
+                # As Series.observe does, all three at a time.
+                upstream, client, added = (each.pending.append for each in pace[:3])
+                pending = pace.upstream.pending
                 await downstream.write(feed(begun))
                 async with self._watchdog:
                     while not stream.done:
@@ -288,6 +291,8 @@ class Relay:
                         if before:
                             watchdog.since = None
                             upstream(came - before)
+                            if len(pending) >= MANY:
+                                pace.trim()
                         else:
                             watchdog.pause()
                         out = feed(chunk)
