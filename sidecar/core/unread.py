@@ -17,10 +17,6 @@ import orjson
 if TYPE_CHECKING:
     from sidecar.core.stream import Reading
 
-NOT_PLAIN = rb'["\\\x00-\x1f]'
-"""What cannot stand in a JSON string as it is, and the beginning of an escape: the regular
-expression of one byte (RFC 8259, 7)."""
-
 _MOST, _LEAST = 16_384, 2048
 """Bytes of a stream whose events are judged as one, at the most: more of them would hardly cost
 less. Fewer are tried where some were refused, for what was one of them."""
@@ -46,7 +42,8 @@ class Stops:
 
     def within(self, text: str) -> bool:
         """Whether ``text`` has one of them."""
-        return self.first(text) is not None
+        found = self._any.search(text) if len(text) < _LONG else self.first(text)
+        return found is not None
 
     def first(self, text: str) -> int | None:
         """Where the first of them begins in ``text``; None if it has none."""
@@ -57,11 +54,10 @@ class Stops:
         return min((found.start() for found in each if found is not None), default=None)
 
     @cached_property
-    def as_it_came(self) -> re.Pattern[bytes]:
-        """Finds one in the inside of a JSON string in UTF-8, and as well what cannot stand in one,
-        and escapes."""
-        # Each is a sequence of characters, and UTF-8 is found only where it is.
-        return re.compile(b"|".join((NOT_PLAIN, *map(str.encode, self._beginnings.values()))))
+    def plain(self) -> bytes:
+        """The ASCII characters that stand in a JSON string as they are, and begin none of them."""
+        excluded = '"\\' + "".join(self._beginnings)
+        return bytes(code for code in range(0x20, 0x7F) if chr(code) not in excluded)
 
     @cached_property
     def _any(self) -> re.Pattern[str]:
@@ -108,9 +104,9 @@ class Repeated:
     None has more than ``limit`` bytes.
 
     The proof that an event is one of them: it begins and ends with the bytes around the text of a
-    verified one. What is between reads as one JSON string, or has no byte that such a string cannot
-    have as it is, and is UTF-8; so there is no quote in it, with which the end begins, but escaped
-    ones. So the event is the verified one with another text.
+    verified one. What is between reads as one JSON string, or has no character but such as stand in
+    one as they are; so there is no quote in it, with which the end begins, but escaped ones. So the
+    event is the verified one with another text.
 
     The proof for several at once: their texts, with :data:`BETWEEN` between each two, read as one
     JSON string. If one of the texts ended within an escape or a character, or had a quote, they
@@ -119,11 +115,10 @@ class Repeated:
 
     __slots__ = (
         "_after",
+        "_around",
         "_before",
         "_between",
-        "_inside",
         "_limit",
-        "_shortest",
         "_stretch",
         "data",
         "event",
@@ -135,25 +130,19 @@ class Repeated:
         self._before = event.before + data.before
         self._after = data.after + event.after
         self._between = self._after + self._before
-        self._inside = slice(len(self._before), -len(self._after))
+        self._around = len(self._between)
         self._limit = limit
-        self._shortest = len(self._between)
         self._stretch = _MOST
 
     def alone(self, chunk: bytes, stops: Stops) -> str | None:
         """The text of the event that ``chunk`` is, if it is one of them and has none of the
         ``stops``."""
-        # In less, what begins with the one and ends with the other would have no text.
-        if not self._shortest <= len(chunk) <= self._limit:
+        # Only without both of them it is so much shorter.
+        text = chunk.removeprefix(self._before).removesuffix(self._after)
+        if len(chunk) - len(text) != self._around or len(chunk) > self._limit:
             return None
-        if not chunk.startswith(self._before) or not chunk.endswith(self._after):
-            return None
-        text = chunk[self._inside]
-        if len(text) < _LONG and stops.as_it_came.search(text) is None:
-            try:
-                return text.decode()
-            except UnicodeDecodeError:
-                return None
+        if len(text) < _LONG and not text.strip(stops.plain):
+            return text.decode()
         said = read(text)
         return None if said is None or stops.within(said) else said
 
