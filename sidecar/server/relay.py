@@ -180,7 +180,9 @@ class Relay:
         exchange, stream = self._exchange, downstream.stream
         exchange.stats = stream.stats
         await downstream.begin(headers)
-        fault = await self._pump(downstream, begun)
+        # In a task of its own: what comes resumes whoever waits for it by way of all the coroutines
+        # that wait in turn, which are many around here.
+        fault = await asyncio.create_task(self._pump(downstream, begun))
         last = stream.finish(fault)
         exchange.judged()
         await downstream.write(last)
