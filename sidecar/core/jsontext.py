@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, NoReturn
 
 import orjson
@@ -139,11 +140,16 @@ _DECODER = json.JSONDecoder(
 
 
 def _dump_exactly(value: Any) -> str:
-    if isinstance(value, Number):
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is Number:
         return str(value)
-    if isinstance(value, dict):
-        members = (f"{json.dumps(key)}:{_dump_exactly(item)}" for key, item in value.items())
+    if kind is dict:
+        members = [
+            f"{encode_basestring_ascii(key)}:{_dump_exactly(item)}" for key, item in value.items()
+        ]
         return "{" + ",".join(members) + "}"
-    if isinstance(value, list):
+    if kind is list:
         return "[" + ",".join(map(_dump_exactly, value)) + "]"
     return json.dumps(value)
