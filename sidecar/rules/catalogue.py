@@ -14,7 +14,13 @@ from typing import Final
 from sidecar.core.format import Format
 from sidecar.errors import ConfigError, Mistake
 from sidecar.resources import config_dir
-from sidecar.rules.formatfile import GROUPS, FormatSection, between_regions, format_of
+from sidecar.rules.formatfile import (
+    GROUPS,
+    FormatSection,
+    MarkersSection,
+    between_regions,
+    format_of,
+)
 from sidecar.rules.strictyaml import Document, load
 from sidecar.rules.validation import validate
 
@@ -61,8 +67,9 @@ def shipped_catalogue(own: Path | None = None) -> Catalogue:
 @cache
 def _shipped() -> Catalogue:
     """Read once: what is installed is not another while a process runs, and to read it again would
-    be the most of what a reload takes."""
-    return load_catalogue(shipped_folder())
+    be the most of what a reload takes. Without the examples, which are three quarters of it, and
+    come last: they were run before it was shipped."""
+    return load_catalogue(shipped_folder(), examples=False)
 
 
 def shipped_folder() -> Path:
@@ -89,15 +96,15 @@ def _names(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*ids, *GROUPS)))
 
 
-def load_catalogue(folder: Path, others: Path | None = None) -> Catalogue:
-    """Every ``*.yaml`` in ``folder``, which may name formats in the folder ``others`` too;
-    ``ConfigError`` with the mistakes of all of them."""
+def load_catalogue(folder: Path, others: Path | None = None, *, examples: bool = True) -> Catalogue:
+    """Every ``*.yaml`` in ``folder``, which may name formats in the folder ``others`` too, with its
+    ``examples`` or as far as they begin; ``ConfigError`` with the mistakes of all of them."""
     formats: dict[str, Format] = {}
     mistakes: list[Mistake] = []
     known = _known(folder, others)
     for path in sorted(folder.glob(_FILES)):
         try:
-            formats[path.stem] = _load(path, known)
+            formats[path.stem] = _load(path, known, examples=examples)
         except ConfigError as error:
             mistakes += error.mistakes
     if not formats and not mistakes:
@@ -116,7 +123,7 @@ def load_format(path: Path, others: Path | None = None) -> Format:
 
     What it names is looked for beside it, and then in the folder ``others``.
     """
-    return _load(path, _known(path.parent, others))
+    return _load(path, _known(path.parent, others), examples=True)
 
 
 def _known(folder: Path, others: Path | None) -> dict[str, Path]:
@@ -125,19 +132,20 @@ def _known(folder: Path, others: Path | None) -> dict[str, Path]:
     return {path.stem: path for each in folders for path in sorted(each.glob(_FILES))}
 
 
-def _load(path: Path, known: Mapping[str, Path]) -> Format:
-    document, section = _read(path, known)
+def _load(path: Path, known: Mapping[str, Path], *, examples: bool) -> Format:
+    document, section = _read(path, known, examples=examples)
     shape = section
     if section.shape:
-        _, shape = _read(known[section.shape], known)
+        _, shape = _read(known[section.shape], known, examples=examples)
         if shape.shape:
             message = f"found {section.shape!r}, expected {shape.shape!r}, whose shape that one has"
             raise ConfigError([document.mistake(("shape",), message)])
     return format_of(section, shape)
 
 
-def _read(path: Path, known: Collection[str]) -> tuple[Document, FormatSection]:
-    document = load(path)
-    also = between_regions(document)
+def _read(path: Path, known: Collection[str], *, examples: bool) -> tuple[Document, MarkersSection]:
+    document = load(path, until=None if examples else "examples")
+    also = tuple(between_regions(document))
     context = {"id": path.stem, "formats": sorted(known)}
-    return document, validate(document, FormatSection, also=tuple(also), context=context)
+    model = FormatSection if examples else MarkersSection
+    return document, validate(document, model, also=also, context=context)

@@ -344,8 +344,8 @@ class ExampleSection(Section):
     tools: tuple[_Text, ...] = Field(default=(), description="the tools that it calls")
 
 
-class FormatSection(Section):
-    """One model family's way of writing."""
+class MarkersSection(Section):
+    """One model family's way of writing, but for the examples."""
 
     id: _Id = Field(description="the name of the file")
     models: _Texts = Field(description="a list of the models that write this")
@@ -370,12 +370,9 @@ class FormatSection(Section):
         default=(),
         description="globs for the lower-case names of the models whose prompt opens the reasoning",
     )
-    examples: Annotated[tuple[ExampleSection, ...], NotEmpty] = Field(
-        description="a list of at least one example"
-    )
 
     @model_validator(mode="after")
-    def _says_something(self) -> FormatSection:
+    def _says_something(self) -> MarkersSection:
         own = [name for name in ("regions", "discard", "tail") if getattr(self, name)]
         if self.shape and own:
             raise ValueError(
@@ -387,6 +384,14 @@ class FormatSection(Section):
                 "format whose regions these are"
             )
         return self
+
+
+class FormatSection(MarkersSection):
+    """One model family's way of writing."""
+
+    examples: Annotated[tuple[ExampleSection, ...], NotEmpty] = Field(
+        description="a list of at least one example"
+    )
 
 
 def _both(names: Collection[str]) -> str:
@@ -433,7 +438,9 @@ def between_regions(document: Document) -> Iterator[Mistake]:
 # --- sections into values -----------------------------------------------------------------------
 
 
-def format_of(section: FormatSection, shape: FormatSection) -> Format:
+def format_of(section: MarkersSection, shape: MarkersSection) -> Format:
+    """The format that ``section`` says, with the markers of ``shape``."""
+    examples = section.examples if isinstance(section, FormatSection) else ()
     return Format(
         id=section.id,
         regions=tuple(map(_region, shape.regions)),
@@ -442,7 +449,7 @@ def format_of(section: FormatSection, shape: FormatSection) -> Format:
         models=section.models,
         opened_by_prompt=section.opened_by_prompt,
         groups=frozenset(section.groups),
-        examples=tuple(map(_example, section.examples)),
+        examples=tuple(map(_example, examples)),
     )
 
 

@@ -121,8 +121,9 @@ def is_secret(path: KeyPath) -> bool:
     return "api_key" in path or path[:1] == ("auth",)
 
 
-def load(path: Path) -> Document:
-    """Read the file at ``path``; :class:`ConfigError` if that fails or it is not strict YAML."""
+def load(path: Path, until: str | None = None) -> Document:
+    """Read the file at ``path``, as far as the key ``until`` on its outermost level;
+    :class:`ConfigError` if that fails or it is not strict YAML."""
     file = str(path)
     try:
         with path.open("rb") as stream:
@@ -131,6 +132,8 @@ def load(path: Path) -> Document:
         reason = (error.strerror or "unknown error").lower()
         raise _whole(file, f"cannot be read ({reason}), expected a YAML file") from None
     _check_size(len(data), file)
+    if until is not None:
+        data = data.partition(f"\n{until}:".encode())[0] + b"\n"
     try:
         return parse(data.decode("utf-8"), file)
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -181,6 +182,7 @@ async def serve(read: Read, source: Source | None = None) -> None:
     async with serving(config, read.catalogue) as running:
         scheme = "http" if config.access.tls is None else "https"
         upstream = config.upstream.base_url
+        settle_memory()
         log.info("serving %s://%s/v1 in front of %s", scheme, running.data, upstream)
         log.info("health and metrics on http://%s", running.admin)
         _warn(config, running.admin)
@@ -191,6 +193,14 @@ async def serve(read: Read, source: Source | None = None) -> None:
             number = await received
             await running.drain(delay=0.0 if number is signal.SIGINT else None)
     log.info("stopped")
+
+
+def settle_memory() -> None:
+    """What was made to serve stays, and so does the little that the start has thrown away. A
+    collection that looks at all of it takes 30 ms, in which every stream stands still; from now on
+    one looks at what was made since."""
+    gc.freeze()
+    gc.enable()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from sidecar.rules.catalogue import (
     load_catalogue,
     load_format,
     shipped_catalogue,
+    shipped_folder,
     shipped_names,
 )
 from sidecar.rules.formatfile import GROUPS
@@ -463,13 +465,19 @@ def test_the_formats_that_ship_are_read() -> None:
     assert all(format_.examples for format_ in catalogue.formats.values())
 
 
+def test_serving_reads_all_but_the_examples_of_what_ships() -> None:
+    """They come last in each file, so nothing after them is left out with them."""
+    served, whole = shipped_catalogue().formats, load_catalogue(shipped_folder()).formats
+    assert served == {id_: replace(format_, examples=()) for id_, format_ in whole.items()}
+
+
 FAMILIES, EXAMPLES_EACH = 80, 7
 """At least so many: what the project promises to know, and to try."""
 
 
 def test_the_catalogue_is_as_large_as_it_promises() -> None:
     """Enough families, and enough examples of each."""
-    formats = shipped_catalogue().formats
+    formats = load_catalogue(shipped_folder()).formats
     few = {id_: len(f.examples) for id_, f in formats.items() if len(f.examples) < EXAMPLES_EACH}
     assert len(formats) >= FAMILIES
     assert few == {}
