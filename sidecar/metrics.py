@@ -156,6 +156,9 @@ class Metrics:
             "rule",
             "action",
         )
+        self._dropped_lines = self._counter(
+            "dropped_log_lines", "Lines of the access log for which nobody made room."
+        )
         self._unreadable = self._counter(
             "unreadable_answers",
             "Answers that no wire format can read, by why and by what was done about them.",
@@ -275,6 +278,10 @@ class Metrics:
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""
         self._unreadable.labels(route, rule, reason, action).inc()
+
+    def dropped_line(self) -> None:
+        """A line of the access log was dropped."""
+        self._dropped_lines.inc()
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry)

@@ -15,7 +15,7 @@ from sidecar.playground.plane import Playground
 from sidecar.playground.runs import Runs
 from sidecar.rules.config import Config
 from sidecar.rules.ruleset import RuleSet
-from sidecar.server.accesslog import access_log
+from sidecar.server.accesslog import Sink, access_log
 from sidecar.server.exchange import Reporting
 from sidecar.server.inflight import InFlight
 from sidecar.server.models import Models
@@ -39,6 +39,7 @@ class _Generation:
         in_flight: InFlight,
         tracing: Tracing | None,
         runs: Runs,
+        sink: Sink,
     ) -> None:
         self.config = config
         self.requests = 0
@@ -57,7 +58,7 @@ class _Generation:
             metrics,
             observed,
             self.models,
-            access_log(config.access_log),
+            access_log(config.access_log, sink),
             tracing and tracing.towards(origin.hostname or "", origin.port),
         )
         if config.access.keys:
@@ -89,7 +90,8 @@ class Service:
         in_flight: InFlight,
         tracing: Tracing | None,
     ) -> None:
-        self._shared = (metrics, observed, in_flight, tracing, Runs())
+        self._sink = Sink(metrics.dropped_line)
+        self._shared = (metrics, observed, in_flight, tracing, Runs(), self._sink)
         self._newest = _Generation(config, rules, None, *self._shared)
         self._living = [self._newest]
         self._closing: set[asyncio.Task[None]] = set()
@@ -120,7 +122,8 @@ class Service:
         self._newest.proxy.malformed(request, reply, fault)
 
     async def close(self) -> None:
-        """Close every connection to an upstream."""
+        """Close every connection to an upstream, and the access log."""
+        await self._sink.close()
         await asyncio.gather(*self._closing)
         for part in dict.fromkeys(part for each in self._living for part in each.parts):
             await part.close()

@@ -12,12 +12,13 @@ from sidecar.core.format import Format
 from sidecar.core.policy import Policy
 from sidecar.core.vocabulary import Vocabulary
 from sidecar.rules import ruleset
+from sidecar.server.accesslog import NOT_READ
 from sidecar.server.app import OVERDUE
 from sidecar.server.exchange import UNREADABLE
 from sidecar.server.reload import UNWATCHED
 from sidecar.server.unreachable import UNREACHABLE
 
-PROMISED = (OVERDUE, UNREACHABLE, UNREADABLE, UNWATCHED)
+PROMISED = (NOT_READ, OVERDUE, UNREACHABLE, UNREADABLE, UNWATCHED)
 
 
 _compiled = cache(Vocabulary)

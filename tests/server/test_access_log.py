@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, redirect_stdout, suppress
@@ -18,7 +19,7 @@ import pytest
 from sidecar.core.status import StatusPolicy
 from sidecar.rules.configvalues import AccessLog
 from sidecar.rules.statussection import StatusSpec
-from sidecar.server.accesslog import Fields, access_log
+from sidecar.server.accesslog import MAX_WAITING, NOT_READ, Fields, Sink, access_log
 from sidecar.wire.formats import WireFormat
 
 from .process import AT_ONCE, running
@@ -26,6 +27,7 @@ from .scripted import (
     DONE,
     FINISH,
     LAST,
+    LIMIT,
     ROLE,
     Cut,
     Rig,
@@ -89,8 +91,12 @@ per_form = pytest.mark.parametrize("form", READERS, ids=str)
 def written(form: AccessLog, fields: Fields) -> str:
     """The line of these fields."""
     out = io.StringIO()
-    access_log(form, out)(fields)
+    access_log(form, Sink(_nobody, out))(fields)
     return out.getvalue()
+
+
+def _nobody() -> None:
+    raise AssertionError("a line was dropped")
 
 
 @per_form
@@ -127,7 +133,7 @@ def test_no_value_ends_a_line_or_a_pair(form: AccessLog, value: str) -> None:
 def test_off_writes_nothing() -> None:
     """And needs no place to write to."""
     assert written(AccessLog.OFF, {"method": "GET"}) == ""
-    access_log(AccessLog.OFF)({"method": "GET"})
+    access_log(AccessLog.OFF, Sink(_nobody))({"method": "GET"})
 
 
 # --- requests -----------------------------------------------------------------------------------
@@ -475,6 +481,104 @@ def full_disk() -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             full.close()
+
+
+class Pipe:
+    """A pipe that is full, and what came out of it."""
+
+    def __init__(self) -> None:
+        self.reading, writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        os.set_blocking(writing, False)
+        self._filling = 0
+        with suppress(BlockingIOError):
+            while True:
+                self._filling += os.write(writing, b"." * 4096)
+        os.set_blocking(writing, True)
+        self.out = os.fdopen(writing, "w", encoding="utf-8")
+
+    def read(self) -> str:
+        """What has come since the last time, without what filled it."""
+        said = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self.reading, 65_536):
+                said += piece
+        filling, self._filling = self._filling, 0
+        return said[filling:].decode()
+
+    def close(self) -> None:
+        """Both ends."""
+        self.read()
+        self.out.close()
+        os.close(self.reading)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A full one."""
+    made = Pipe()
+    yield made
+    made.close()
+
+
+async def test_lines_wait_in_their_order_until_somebody_reads(pipe: Pipe) -> None:
+    sink = Sink(_nobody, pipe.out)
+    for number in range(300):
+        sink.write(f"{number}\n")
+    assert pipe.read() == ""
+    sink.write("300\n")
+    await sink.close()
+    assert pipe.read().split() == [str(number) for number in range(301)]
+
+
+async def test_a_reader_that_comes_back_is_noticed(pipe: Pipe) -> None:
+    sink, come = Sink(_nobody, pipe.out), asyncio.Event()
+    sink.write("a\n")
+    assert pipe.read() == ""
+    asyncio.get_running_loop().add_reader(pipe.reading, come.set)
+    async with asyncio.timeout(LIMIT):
+        await come.wait()
+    asyncio.get_running_loop().remove_reader(pipe.reading)
+    assert pipe.read() == "a\n"
+
+
+async def test_what_waits_is_bounded_and_what_is_dropped_is_told(
+    pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped: list[None] = []
+    sink = Sink(lambda: dropped.append(None), pipe.out)
+    line = "x" * 4095 + "\n"
+    fit = MAX_WAITING // len(line)
+    for _ in range(fit + 3):
+        sink.write(line)
+    assert len(dropped) == 3
+    read = [pipe.read()]
+    asyncio.get_running_loop().add_reader(pipe.reading, lambda: read.append(pipe.read()))
+    await sink.close()
+    asyncio.get_running_loop().remove_reader(pipe.reading)
+    read.append(pipe.read())
+    assert "".join(read) == line * fit
+    assert [record.getMessage() for record in caplog.records] == [NOT_READ % 3]
+
+
+async def test_who_never_reads_does_not_keep_it_from_ending(
+    pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = Sink(_nobody, pipe.out)
+    sink.write("a\n")
+    sink.write("b\n")
+    await sink.close()
+    assert [record.getMessage() for record in caplog.records] == [NOT_READ % 2]
+
+
+async def test_a_log_that_nobody_reads_stops_no_answer(pipe: Pipe) -> None:
+    with redirect_stdout(pipe.out):
+        async with proxied(access_log=AccessLog.JSON) as rig:
+            for _ in range(3):
+                rig.upstream.reply(WHOLE)
+                assert (await rig.ask(chat())).status == 200
+            assert pipe.read() == ""
+    assert [read_json(line)["status"] for line in pipe.read().splitlines()] == ["200"] * 3
 
 
 async def test_a_log_that_cannot_be_written_fails_no_request(

@@ -20,6 +20,7 @@ NOT_SHOWN: Final = {
     "python_gc_objects_collected_total": "for whoever works on the sidecar",
     "python_gc_objects_uncollectable_total": "for whoever works on the sidecar",
     "python_gc_collections_total": "for whoever works on the sidecar",
+    "sidecar_dropped_log_lines_total": "the log itself says so once it is read again",
 }
 """The metrics that no panel shows, and why."""
 
