@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +97,9 @@ async def running(
             yield Command(Rig(upstream, Addresses(data, admin)), process, out, err)
         finally:
             if process.returncode is None:
-                process.kill()
+                # Its own kill() takes the exit code of one that has ended, which asyncio waits for.
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
                 await process.communicate()
 
 
