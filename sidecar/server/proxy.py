@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp import web
@@ -55,8 +54,10 @@ _MEDIA = re.compile(r"/v1/(?:audio|images)/[a-z]+")
 """The endpoints that stream sounds and pictures, in events that no rule is about."""
 
 
-class _Asked(NamedTuple):
-    """A request whose answer is judged: where it goes, and with which body."""
+@dataclass(slots=True)
+class _Asked:
+    """A request whose answer is judged: where it goes, and with which body, until that is sent: a
+    long prompt would be kept for as long as its answer comes."""
 
     request: web.BaseRequest
     exchange: Exchange
@@ -170,18 +171,19 @@ class Proxy:
         if rule is None:
             async with self._in_flight.until_stopped():
                 return await self._untouched(request, exchange, url, body)
-        model, raw_prompt = inquiry.facts.model, inquiry.raw_prompt
+        model, is_raw = inquiry.facts.model, inquiry.raw_prompt is not None
         status = rule.status.policy(request.headers.get("Accept-Language", ""))
         ruling = rule.ruling(
             inquiry.tools,
             model=model,
             thinking_off=inquiry.thinking_off,
-            raw_prompt=raw_prompt,
+            raw_prompt=inquiry.raw_prompt,
             seed=secrets.token_hex(6),
             status=status if inquiry.streams and not rule.observes else NO_STATUSES,
             at=exchange.at,
         )
         asked = _Asked(request, exchange, url, body)
+        del inquiry, body  # this frame lasts as long as the answer
         try:
             if rule.observes:
                 return await self._observed(asked, ruling, wire_format)
@@ -189,7 +191,7 @@ class Proxy:
         finally:
             closed = exchange.stats is not None and exchange.stats.orphan_closers
             # Of a raw prompt each decides anew, and no rule could.
-            if closed and raw_prompt is None:
+            if closed and not is_raw:
                 self._advice.orphan_closer(model)
 
     def _choose(
@@ -251,6 +253,7 @@ class Proxy:
     ) -> web.StreamResponse:
         """The answer as it is; what the rule would do with it is counted."""
         async with self._in_flight.until_stopped(), self._answer(asked, decode=False) as answer:
+            asked.exchange.heard(answer.status)
             relay = Relay(asked.request, answer, asked.exchange, self._config)
             untouched = passed.untouched(answer.headers.items(), answer.version)
             if not is_readable(answer, decoded=False):
@@ -268,6 +271,7 @@ class Proxy:
                     self._in_flight.until_stopped(),
                     self._answer(asked, decode=True) as answer,
                 ):
+                    exchange.heard(answer.status)
                     await downstream.answered()
                     relay = Relay(asked.request, answer, exchange, self._config)
                     if downstream.begun:
@@ -340,21 +344,19 @@ class Proxy:
         )
         return Downstream(request, exchange, stream, status, headers)
 
-    @asynccontextmanager
-    async def _answer(
+    def _answer(
         self, asked: _Asked, *, decode: bool
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = passed.of_json(self._headers(asked.request, asked.exchange, filtered=True))
-        async with self._upstream.answer(
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """The head of the answer; see :meth:`UpstreamClient.answer`, which gets the body."""
+        body, asked.body = asked.body, b""
+        return self._upstream.answer(
             asked.request.method,
             asked.url,
-            headers,
-            asked.body,
+            passed.of_json(self._headers(asked.request, asked.exchange, filtered=True)),
+            body,
             decode=decode,
             retried=asked.exchange.retried,
-        ) as answer:
-            asked.exchange.heard(answer.status)
-            yield answer
+        )
 
     def _headers(
         self, request: web.BaseRequest, exchange: Exchange, *, filtered: bool

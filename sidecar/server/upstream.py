@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import Final, TypeVar
 
 import aiohttp
@@ -115,9 +116,6 @@ class UpstreamClient:
         first one. Raises Refusal if there is no answer.
         """
 
-        async def send() -> aiohttp.ClientResponse:
-            return await self._send(method, url, headers, body, decode=decode)
-
         def judge(answer: aiohttp.ClientResponse, attempt: int) -> float | None:
             seconds = pause(answer.status, answer.headers, attempt, random.random())
             if seconds is not None:
@@ -126,7 +124,9 @@ class UpstreamClient:
 
         # Of a body that streams, the beginning is gone.
         again = self._retries if body is None or isinstance(body, bytes) else None
+        send = partial(self._send, method, url, headers, body, decode=decode)
         answer = await self._repeat(send, judge, again, retried)
+        del send, headers, body  # this frame lasts as long as the answer
         try:
             if answer.status < 200:
                 raise unexpected(answer)
