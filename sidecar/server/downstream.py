@@ -55,7 +55,8 @@ class Downstream:
         self._reply: web.StreamResponse | None = None
         self._writer: AbstractStreamWriter | None = None
         self._answered = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._budget: asyncio.TimerHandle | None = None
+        self._heartbeat: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -77,7 +78,7 @@ class Downstream:
             await self._wait()
         elif first_after is not None:
             due = self._exchange.arrived + first_after * (1 - HEADROOM)
-            self._timers["budget"] = self._loop.call_at(due, self._spend)
+            self._budget = self._loop.call_at(due, self._spend)
         return self
 
     async def __aexit__(
@@ -86,8 +87,9 @@ class Downstream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        for timer in (self._budget, self._heartbeat):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -108,7 +110,7 @@ class Downstream:
         self._writer = await self._reply.prepare(self._request)
         self.wrote_at = time.monotonic()
         if self._status.heartbeat is not None:
-            self._timers["heartbeat"] = self._loop.call_later(self._status.heartbeat, self._look)
+            self._heartbeat = self._loop.call_later(self._status.heartbeat, self._look)
 
     async def write(self, data: bytes) -> None:
         """Write what the stream has made. Raises CutOff if the client is gone."""
@@ -143,6 +145,7 @@ class Downstream:
 
     def _spend(self) -> None:
         """The budget is used up."""
+        self._budget = None  # what has fired is not kept until the answer ends
         if self.begun or not self._answered:
             self._do(self._wait)
 
@@ -165,7 +168,7 @@ class Downstream:
             # Who has not read what was written last is not kept waiting by silence.
             if transport is not None and not transport.get_write_buffer_size():
                 self._do(self._beat)
-        self._timers["heartbeat"] = self._loop.call_later(due, self._look)
+        self._heartbeat = self._loop.call_later(due, self._look)
 
     async def _beat(self) -> None:
         data = self.stream.beat(self._status.beat)

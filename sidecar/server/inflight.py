@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from types import TracebackType
 
 from aiohttp import web
 
@@ -66,22 +67,11 @@ class InFlight:
                 if not self._clients[who]:
                     del self._clients[who]
 
-    @asynccontextmanager
-    async def until_stopped(self) -> AsyncIterator[None]:
+    def until_stopped(self) -> AbstractAsyncContextManager[None]:
         """What must not outlive :meth:`stop`, which ends it. Raises Stopping then."""
         if self._stopped:
             raise Stopping()
-        try:
-            async with asyncio.timeout(None) as scope:
-                self._scopes.add(scope)
-                try:
-                    yield
-                finally:
-                    self._scopes.discard(scope)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise Stopping() from None
+        return _UntilStopped(self._scopes)
 
     def stop(self) -> None:
         """End all that is under way, and let nothing begin."""
@@ -104,6 +94,35 @@ class InFlight:
         keys = [request.headers[name] for name in _CREDENTIALS if name in request.headers]
         who = "\n".join(keys) if keys else request.remote or ""
         return hashlib.sha256(who.encode()).digest()
+
+
+class _UntilStopped:
+    """One scope, while it is open among the ``scopes``. Every answer under way has one, and an
+    object takes less than a generator."""
+
+    __slots__ = ("_scope", "_scopes")
+
+    def __init__(self, scopes: set[asyncio.Timeout]) -> None:
+        self._scope = asyncio.timeout(None)
+        self._scopes = scopes
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._scopes.add(self._scope)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._scopes.discard(self._scope)
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise Stopping() from None
+        if isinstance(error, TimeoutError) and self._scope.expired():
+            raise Stopping() from None
 
 
 class TooMany(Refusal):

@@ -157,6 +157,8 @@ class _Protocol(RequestHandler):
     client that for ``write_timeout`` seconds takes nothing of what is written to it.
     """
 
+    __slots__ = ("_stall_timer", "_write_timeout", "server", "stalled")
+
     def __init__(self, server: _Server, *, write_timeout: float, **options: Any) -> None:
         super().__init__(server, **options)
         self.server = server

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from aiohttp.web_protocol import RequestHandler
 
 from sidecar.core.policy import Mode
 
@@ -50,3 +52,12 @@ async def test_a_prompt(traced: None, path: str, first: bytes, mode: Mode) -> No
         await client.head()
         assert b'"a"' in await client.chunk()
         assert held() == []
+
+
+async def test_a_connection_has_no_dictionary() -> None:
+    """Of what each client has, idle or not, there are only the fields that are named."""
+    async with proxied() as rig, rig.call(chat()) as (_, call):
+        await call.request_body()
+        connections = [each for each in gc.get_objects() if isinstance(each, RequestHandler)]
+        assert connections
+        assert not any(hasattr(each, "__dict__") for each in connections)
