@@ -171,7 +171,8 @@ class _Protocol(RequestHandler):
         """What the system does not take at once is what the client has not taken."""
         super().connection_made(transport)
         connected = cast(asyncio.Transport, transport)
-        connected.set_write_buffer_limits(high=0)
+        # Not 0, at which TLS would always have as much as it may.
+        connected.set_write_buffer_limits(high=1)
         if self.server.is_full:
             connected.abort()
 

@@ -121,6 +121,30 @@ def test_clients_are_served_by_tls_on_uvloop(files: Files) -> None:
     uvloop.run(serves_by_tls(files.tls))
 
 
+async def long_by_tls(tls: Tls) -> None:
+    """Many writes, each of which the system takes at once, add up to more than is ever kept."""
+    token = framed(text("a" * 1000))
+    async with proxied(access=Access(tls=tls)) as rig, secure(rig) as client:
+        await client.send(chat())
+        call = await rig.upstream.accept()
+        await call.send(stream_head(), framed(ROLE))
+        assert (await client.head()).status == 200
+        assert await client.chunk() == ROLE
+        for _ in range(200):
+            await call.send(token)
+            assert visible(await client.chunk()) == "a" * 1000
+
+
+async def test_a_long_answer_by_tls_does_not_stop(files: Files) -> None:
+    """asyncio's TLS counts what it has as too much when it has as much as it may."""
+    await long_by_tls(files.tls)
+
+
+def test_a_long_answer_by_tls_does_not_stop_on_uvloop(files: Files) -> None:
+    """Which has a TLS of its own."""
+    uvloop.run(long_by_tls(files.tls))
+
+
 async def test_the_real_client(files: Files) -> None:
     """An answer by https for whoever has a key, and its own exception for whoever has none."""
     question: Any = [{"role": "user", "content": "?"}]
