@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp import BaseConnector, ClientRequest, ClientTimeout, HttpVersion11
@@ -29,6 +29,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
 from sidecar.rules.upstreamsection import Reuse, Upstream
+from sidecar.server.turns import Told, Turns
 
 IDLE: Final = 15.0
 """Seconds that a connection is kept for the next request. Gateways that end TLS keep one for a
@@ -60,8 +61,47 @@ class Lost(aiohttp.ClientConnectionError):
         self.tls = tls
 
 
-class _Once(ResponseHandler):
-    """A connection for one request."""
+class Carrier(ResponseHandler):
+    """A connection for one request, which tells whoever asks when something comes on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
+        super().__init__(loop)
+        self._turns = turns
+        self._told: Told | None = None
+        self._reads = True
+
+    def tell(self, told: Told) -> None:
+        """Call ``told`` whenever something has come, or the end."""
+        self._told = told
+
+    def forget(self, told: Told) -> None:
+        """Do not call it any more; one more call may be on its way."""
+        if self._told == told:  # and not that of the next request
+            self._told = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come; none if those are read that were held back."""
+        ResponseHandler.data_received(self, data)
+        if self._told is not None:
+            self._turns.take(self._told)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing more will come."""
+        super().connection_lost(exc)
+        if self._told is not None:
+            self._turns.take(self._told)
+
+    def pause_reading(self) -> None:
+        """The reader is slow: the parser holds back what has come."""
+        self._reads = False
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """The reader has room. aiohttp says so after each read, and has the parser look every time
+        for what it held back."""
+        if not self._reads:
+            self._reads = True
+            super().resume_reading(resume_parser)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Something went wrong while the head of an answer was waited for.
@@ -81,11 +121,11 @@ class _Once(ResponseHandler):
         return False
 
 
-class _Kept(_Once):
+class _Kept(Carrier):
     """A connection that knows whether it may carry another request."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
+        super().__init__(loop, turns)
         self.requests = 0
         """How many it has carried, with the present one."""
         self._born = loop.time()
@@ -155,7 +195,7 @@ class _Kept(_Once):
             # The parser does not say where an answer ends. If it does before the last byte,
             # something follows it.
             self._followed = True
-            super().data_received(data[:-1])
+            ResponseHandler.data_received(self, data[:-1])
             self._followed = False
             if self._is_quiet():
                 self.force_close()
@@ -178,9 +218,10 @@ class _Connector(BaseConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        kind: type[ResponseHandler] = _Once if self.force_close else _Kept
+        kind = Carrier if self.force_close else _Kept
+        made = partial(kind, self._loop, Turns(self._loop))
         # Private, but the one place that makes them; `connect` notices if it is no longer so.
-        self._factory = partial[ResponseHandler](kind, loop=self._loop)
+        self._factory = cast(partial[ResponseHandler], made)
 
     async def connect(
         self,
@@ -192,7 +233,7 @@ class _Connector(BaseConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if not isinstance(protocol, _Once):
+            if not isinstance(protocol, Carrier):
                 connection.close()
                 raise TypeError("aiohttp no longer makes the connections that it is told to")
             if not isinstance(protocol, _Kept) or protocol.requests == 0:
@@ -224,6 +265,13 @@ def connector(upstream: Upstream) -> BaseConnector:
     if upstream.is_https:
         options["ssl"] = upstream.tls.context()
     return _TcpConnector(ttl_dns_cache=DNS_CACHE, **options)
+
+
+def carrier(answer: aiohttp.ClientResponse) -> Carrier | None:
+    """The connection of ours that the rest of ``answer`` comes on; None if all of it has come."""
+    connection = answer.connection
+    protocol = None if connection is None else connection.protocol
+    return protocol if isinstance(protocol, Carrier) else None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """From the upstream's answer to the client's: raw, as an event stream, or as a document.
 
-One write for each read, at once. Awaiting the write is the back-pressure: meanwhile nothing is
-read from upstream.
+What becomes of what comes, and how an answer ends; how it comes is :mod:`sidecar.server.pump`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import nullcontext, suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -31,6 +30,7 @@ from sidecar.rules.config import Config
 from sidecar.server.downstream import Downstream
 from sidecar.server.exchange import CutOff, Exchange, Outcome
 from sidecar.server.headers import VIA, Headers
+from sidecar.server.pump import READ, Pump
 from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
@@ -44,10 +44,6 @@ _DOCUMENT = "application/json"
 
 OWN_KEY_REFUSED = Fault(UPSTREAM_ERROR, sentence(ErrorClass.AUTHENTICATION))
 """What a client is told where upstream's own words are likely to quote our key."""
-
-_READ: Final = 65_536
-"""Bytes that are read at most at a time. The system hands over half a mebibyte, of which several
-copies would wait until a client takes what became of them."""
 
 
 class Tap(Protocol):
@@ -109,18 +105,22 @@ class Relay:
         if self._answer.status == 401 and self.own_key is not None:
             self._exchange.outcome = Outcome.UPSTREAM_ERROR
             return error_reply(401, OWN_KEY_REFUSED, shape=self._exchange.route.error)
-        reply = await self._begin(self._answer.status, headers)
+
+        def take(chunk: bytes) -> bytes:
+            if tap is not None:
+                tap.feed(chunk)
+                self._exchange.judged()
+            return chunk
+
+        reply = self._reply(self._answer.status, headers)
+        writer = await reply.prepare(self._request)
+        assert writer is not None
         if begun:
             await self._write(reply, begun)
         streams = self._answer.content_type in STREAMS
         with self._exchange.streaming() if streams else nullcontext():
             try:
-                async with self._watchdog:
-                    while chunk := await self._read():
-                        if tap is not None:
-                            tap.feed(chunk)
-                            self._exchange.judged()
-                        await self._write(reply, chunk)
+                await Pump(self._answer, writer, self._watchdog, take).run()
             except TimeoutError:
                 raise CutOff(Outcome.UPSTREAM_TIMEOUT) from None
             except BROKEN:
@@ -180,9 +180,7 @@ class Relay:
         exchange, stream = self._exchange, downstream.stream
         exchange.stats = stream.stats
         await downstream.begin(headers)
-        # In a task of its own: what comes resumes whoever waits for it by way of all the coroutines
-        # that wait in turn, which are many around here.
-        fault = await asyncio.create_task(self._pump(downstream, begun))
+        fault = await self._pump(downstream, begun)
         last = stream.finish(fault)
         exchange.judged()
         await downstream.write(last)
@@ -270,54 +268,49 @@ class Relay:
 
     async def _pump(self, downstream: Downstream, begun: bytes) -> Fault | None:
         """Relay until the stream is done. Returns why it could not go on, if it could not."""
-        exchange, watchdog, stream = self._exchange, self._watchdog, downstream.stream
+        exchange, stream = self._exchange, downstream.stream
         # The loop's own clock may tick in milliseconds.
-        read, feed, now = self._answer.content.read, stream.feed, time.monotonic
-        write, stats = downstream.writer.write, stream.stats
+        feed, stats, now = stream.feed, stream.stats, time.monotonic
         came = left = held = 0.0
         firsts = 0
+
+        def take(chunk: bytes) -> bytes:
+            nonlocal came, left, held, firsts
+            before, came = came, now()
+            if before:
+                upstream(came - before)
+                if len(pending) >= MANY:
+                    pace.trim()
+            out = feed(chunk)
+            if stats.firsts != firsts:
+                firsts = stats.firsts
+                exchange.judged()
+            if stream.holds:
+                held = held or came
+            elif held:
+                pace.held.observe(came - held)
+                held = 0.0
+            if stream.done:
+                pump.stop()
+            if out:
+                before, left = left, now()
+                if before:
+                    client(left - before)
+                added(left - came)
+                downstream.wrote_at = left
+            return out
+
         try:
             with exchange.streaming() as pace:
                 # As Series.observe does, all three at a time.
                 upstream, client, added = (each.pending.append for each in pace[:3])
                 pending = pace.upstream.pending
                 await downstream.write(feed(begun))
-                async with self._watchdog:
-                    while not stream.done:
-                        # As in _read and Downstream.write, less what each event can do without.
-                        watchdog.since = now()
-                        chunk = await read(_READ)
-                        if not chunk:
-                            break
-                        before, came = came, now()
-                        if before:
-                            watchdog.since = None
-                            upstream(came - before)
-                            if len(pending) >= MANY:
-                                pace.trim()
-                        else:
-                            watchdog.pause()
-                        out = feed(chunk)
-                        if stats.firsts != firsts:
-                            firsts = stats.firsts
-                            exchange.judged()
-                        if stream.holds:
-                            held = held or came
-                        elif held:
-                            pace.held.observe(came - held)
-                            held = 0.0
-                        if out:
-                            before, left = left, now()
-                            if before:
-                                client(left - before)
-                            added(left - came)
-                            downstream.wrote_at = left
-                            try:
-                                await write(out)
-                            except ConnectionError:
-                                raise CutOff(Outcome.CLIENT_GONE) from None
-                    if held:
-                        pace.held.observe(now() - held)
+                if not stream.done:
+                    pump = Pump(self._answer, downstream.writer, self._watchdog, take)
+                    await pump.run()
+                if held:
+                    pace.held.observe(now() - held)
         except TimeoutError:
             return TIMED_OUT
         except BROKEN:
@@ -326,17 +319,16 @@ class Relay:
 
     async def _read(self) -> bytes:
         self._watchdog.listen()
-        chunk = await self._answer.content.read(_READ)
+        chunk = await self._answer.content.read(READ)
         self._watchdog.pause()
         return chunk
 
-    async def _begin(self, status: int, headers: Headers) -> web.StreamResponse:
+    def _reply(self, status: int, headers: Headers) -> web.StreamResponse:
         reply = web.StreamResponse(status=status, reason=None, headers=headers)
         # Upstream's own pass where all of its headers do.
         reply.headers.setdefault("Server", SERVER)
         reply.headers.setdefault("Via", VIA)
         self._exchange.begins(reply)
-        await reply.prepare(self._request)
         return reply
 
     async def _write(self, reply: web.StreamResponse, data: bytes) -> None:

@@ -23,18 +23,24 @@ class Watchdog:
         self._scope = asyncio.timeout(None)
         self._seconds = first
         self._then = then
-        self.since: float | None = None
-        """When the wait for upstream began that is going on, by :func:`time.monotonic`; whoever
-        waits often sets it, and to None when it is over, but for the first time."""
+        self._since: float | None = None
+        """When the wait for upstream began that is going on, by :func:`time.monotonic`."""
         self._timer: asyncio.TimerHandle | None = None
 
     def listen(self) -> None:
         """A wait for upstream begins."""
-        self.since = time.monotonic()
+        self._since = time.monotonic()
 
     def pause(self) -> None:
         """Upstream has said something; now it is not upstream that is waited for."""
-        self.since = None
+        self._since = None
+        if self._seconds != self._then:
+            self._seconds = self._then
+            self._schedule(self._then)
+
+    def hear(self) -> None:
+        """Upstream has said something, and is waited for again."""
+        self._since = time.monotonic()
         if self._seconds != self._then:
             self._seconds = self._then
             self._schedule(self._then)
@@ -59,7 +65,7 @@ class Watchdog:
         self._timer = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        waited = 0.0 if self.since is None else time.monotonic() - self.since
+        waited = 0.0 if self._since is None else time.monotonic() - self._since
         if waited >= self._seconds:
             self._scope.reschedule(self._loop.time())
         else:

@@ -16,6 +16,7 @@ from yarl import URL
 from sidecar.rules.upstreamsection import Reuse, Timeouts, Upstream
 from sidecar.server import connections, upstream
 from sidecar.server.connections import connector, only_fresh
+from sidecar.server.turns import Turns
 from sidecar.server.unreachable import UNREACHABLE
 
 from .keeping import Kept, keeping
@@ -445,7 +446,9 @@ async def one_protocol() -> AsyncIterator[tuple[connections._Kept, socket.socket
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     theirs.setblocking(False)
-    transport, protocol = await loop.create_connection(lambda: connections._Kept(loop), sock=ours)
+    transport, protocol = await loop.create_connection(
+        lambda: connections._Kept(loop, Turns(loop)), sock=ours
+    )
     protocol.set_response_params()
     async with asyncio.timeout(LIMIT):
         with theirs:
@@ -493,7 +496,7 @@ async def test_aiohttp_makes_the_connections_that_we_give_it(reuse: Reuse) -> No
             [],
             aiohttp.ClientTimeout(),
         )
-        wanted = connections._Kept if reuse is Reuse.ALWAYS else connections._Once
+        wanted = connections._Kept if reuse is Reuse.ALWAYS else connections.Carrier
         assert type(connection.protocol) is wanted
         connection.close()
 
