@@ -355,7 +355,8 @@ class Chat:
                 "model": self._ruling.model,
             }
         item = {"index": index} | self._saying(delta) | {"finish_reason": reason}
-        return written(dump(envelope | {"choices": [item]} | (extra or {}), exact=True))
+        record = envelope | {"choices": [item]} | (extra or {})
+        return written(dump(record, exact=False))
 
     def _saying(self, delta: Record) -> Record:
         """The keys of a streamed choice that say ``delta``."""
