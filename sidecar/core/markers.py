@@ -9,7 +9,7 @@ is built once per place a lane can be in, and shared by all streams.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
@@ -137,25 +137,29 @@ class MarkerSet:
 
     __slots__ = ("_tries", "body_stops", "firsts", "restricted", "stops", "unread")
 
-    def __init__(
-        self,
-        markers: Iterable[Marker],
-        *,
-        spelling: Spelling = AS_WRITTEN,
-        without: Collection[At] = (),
-    ) -> None:
-        """``without``: markers that count only there are left out."""
-        self._tries: dict[At, _Node] = {}
-        together: _Node = {}
+    def __init__(self, markers: Iterable[Marker], *, spelling: Spelling = AS_WRITTEN) -> None:
+        tries: dict[At, _Node] = {}
         for marker in markers:
-            if marker.at not in without:
-                for trie in (self._tries.setdefault(marker.at, {}), together):
-                    _plant(trie, marker, spelling)
-        self.firsts = frozenset(together)
+            _plant(tries.setdefault(marker.at, {}), marker, spelling)
+        self._look_for(tries)
+
+    def without(self, places: Collection[At]) -> MarkerSet:
+        """Those that do not count only at ``places``. The two share what they have in common."""
+        left = {at: trie for at, trie in self._tries.items() if at not in places}
+        if len(left) == len(self._tries):
+            return self
+        fewer = MarkerSet(())
+        fewer._look_for(left)
+        return fewer
+
+    def _look_for(self, by_place: dict[At, _Node]) -> None:
+        self._tries = by_place
+        tries = tuple(by_place.values())
+        self.firsts = frozenset().union(*tries)
         """The characters that a marker may begin with."""
         self.restricted = any(at is not At.ANYWHERE for at in self._tries)
         """Whether some marker counts only at certain places."""
-        beginnings = _beginnings(together)
+        beginnings = _beginnings(tries)
         self.stops = re.compile("|".join(beginnings.values()) or "(?!)")
         """Finds the next character at which something may begin."""
         self.unread = Stops(beginnings)
@@ -264,18 +268,30 @@ _DEPTH = 4
 letters that some markers begin with, and few of them are read."""
 
 
-def _beginnings(root: _Node) -> dict[str, str]:
+def _beginnings(tries: Sequence[_Node]) -> dict[str, str]:
     """By the character at which one of the markers may begin, a pattern for it where it does: what
     follows may be the marker, or the text ends."""
     return {
-        first: re.escape(first) + (f"(?={ahead})" if (ahead := _ahead(node, _DEPTH)) else "")
-        for first, node in root.items()
+        first: re.escape(first) + (f"(?={ahead})" if (ahead := _ahead(nodes, _DEPTH)) else "")
+        for first, nodes in _steps(tries).items()
     }
 
 
-def _ahead(node: _Node, depth: int) -> str:
-    """A pattern for what may follow; empty if that may be anything."""
-    if not depth or _LEAF in node or _BRANCHES in node:
+def _ahead(nodes: Sequence[_Node], depth: int) -> str:
+    """A pattern for what may follow in any of ``nodes``; empty if that may be anything."""
+    if not depth or any(_LEAF in node or _BRANCHES in node for node in nodes):
         return ""
-    ways = [re.escape(character) + _ahead(step, depth - 1) for character, step in node.items()]
+    ways = [
+        re.escape(character) + _ahead(after, depth - 1)
+        for character, after in _steps(nodes).items()
+    ]
     return "(?:" + "|".join([*ways, BETWEEN, r"\Z"]) + ")"
+
+
+def _steps(nodes: Sequence[_Node]) -> dict[str, list[_Node]]:
+    """By character, where it leads to from any of ``nodes``."""
+    steps: dict[str, list[_Node]] = {}
+    for node in nodes:
+        for character, step in node.items():
+            steps.setdefault(character, []).append(step)
+    return steps

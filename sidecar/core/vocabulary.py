@@ -107,7 +107,7 @@ class Vocabulary:
                         for quote, stop in STRING_STOPS.items()
                     }
             markers = MarkerSet(found, spelling=spelling)
-            later = MarkerSet(found, spelling=spelling, without=_ONLY_WITHOUT_TEXT)
+            later = markers.without(_ONLY_WITHOUT_TEXT)
             place = self._places[where] = Place(where, markers, later, recall, string_stops)
         return place
 
