@@ -74,6 +74,7 @@ class Pump:
         finally:
             if self._carrier is not None:
                 self._carrier.forget(self._hear)
+            del self._take  # which has the pump, to stop it: nobody has to look for the circle
 
     def _hear(self) -> None:
         """Something may have come, or the end."""

@@ -4,6 +4,7 @@ it is read."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import uvloop
 
 from sidecar.core.stream import StreamFilter
-from sidecar.server.pump import _without_waiting
+from sidecar.server.pump import Pump, _without_waiting
 from sidecar.server.turns import Turns
 
 from .scripted import (
@@ -102,6 +103,20 @@ async def test_a_mistake_of_our_own_cuts_the_answer_off(
     assert "KeyError" in caplog.text
     assert "SECRET" not in caplog.text
     caplog.clear()
+
+
+async def test_an_answer_that_is_over_leaves_no_circle() -> None:
+    """Each that did would be kept, with all that it knows, until somebody looked for it."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with proxied() as rig:
+            rig.upstream.reply(whole())
+            assert (await rig.ask(chat())).status == 200
+            relayed = [each for each in gc.get_objects() if isinstance(each, Pump)]
+    finally:
+        gc.enable()
+    assert not relayed
 
 
 class Standing:

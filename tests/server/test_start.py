@@ -1,4 +1,4 @@
-"""What becomes of the start once it is over."""
+"""What a start leaves behind."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import gc
 from sidecar.server.app import settle_memory
 
 
-def test_what_was_made_to_serve_is_not_looked_at_again() -> None:
-    gc.disable()
+def test_what_the_start_made_is_not_looked_at_again() -> None:
+    """Nor is what is made later looked at every few hundred objects, as a stream makes."""
+    before = gc.get_threshold()
     try:
+        gc.disable()
         settle_memory()
         assert gc.get_freeze_count() > 0
         assert gc.isenabled()
+        assert gc.get_threshold()[0] > before[0]
     finally:
-        gc.unfreeze()
         gc.enable()
+        gc.unfreeze()
+        gc.set_threshold(*before)
