@@ -40,8 +40,8 @@ OVERDUE = "draining took too long: %s ended with an error"
 """The line of answers that were still under way."""
 
 _NEW_OBJECTS = 10_000
-"""By so many more lists, dicts and the like Python looks for those that nothing but themselves leads
-to: what some twenty streams have, or a megabyte."""
+"""By so many more lists, dicts and the like Python looks for those that only lead to each other:
+what some twenty streams have, or a megabyte."""
 
 _LAST_WORDS = 5.0
 """Seconds in which an answer that is ended can be told to the client."""
