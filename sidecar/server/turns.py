@@ -2,7 +2,7 @@
 
 A write wakes whoever reads at its other end. Where that is a process of the same machine, to wake
 it again and again, between one read and the next, takes longer than all the reading: 64 streams
-cost a fifth less if, of what comes together, everything is read and only then everything written.
+cost a sixth less if, of what comes together, everything is read and only then everything written.
 What comes alone does not wait for that.
 """
 
