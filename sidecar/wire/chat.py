@@ -355,8 +355,7 @@ class Chat:
                 "model": self._ruling.model,
             }
         item = {"index": index} | self._saying(delta) | {"finish_reason": reason}
-        record = envelope | {"choices": [item]} | (extra or {})
-        return written(dump(record, exact=False))
+        return written(dump(envelope | {"choices": [item]} | (extra or {}), exact=True))
 
     def _saying(self, delta: Record) -> Record:
         """The keys of a streamed choice that say ``delta``."""
