@@ -279,12 +279,16 @@ def _beginnings(tries: Sequence[_Node]) -> dict[str, str]:
 
 def _ahead(nodes: Sequence[_Node], depth: int) -> str:
     """A pattern for what may follow in any of ``nodes``; empty if that may be anything."""
-    if not depth or any(_LEAF in node or _BRANCHES in node for node in nodes):
+    if not depth or any(
+        _LEAF in node or node.get(_BRANCHES, {}).keys() - {SPACE} for node in nodes
+    ):
         return ""
     ways = [
         re.escape(character) + _ahead(after, depth - 1)
         for character, after in _steps(nodes).items()
     ]
+    if spaced := [node[_BRANCHES][SPACE] for node in nodes if _BRANCHES in node]:
+        ways.append(_RUNS[SPACE].characters.pattern + _ahead(spaced, depth - 1))
     return "(?:" + "|".join([*ways, BETWEEN, r"\Z"]) + ")"
 
 
@@ -293,5 +297,6 @@ def _steps(nodes: Sequence[_Node]) -> dict[str, list[_Node]]:
     steps: dict[str, list[_Node]] = {}
     for node in nodes:
         for character, step in node.items():
-            steps.setdefault(character, []).append(step)
+            if character != _BRANCHES:
+                steps.setdefault(character, []).append(step)
     return steps

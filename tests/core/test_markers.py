@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from sidecar.core.format import At
-from sidecar.core.markers import NO_MATCH, Action, Marker, MarkerSet
+from sidecar.core.markers import NO_MATCH, PLACEHOLDERS, Action, Marker, MarkerSet
+from sidecar.core.spelling import AS_WRITTEN, Spelling
+from sidecar.core.unread import BETWEEN
+from sidecar.rules.catalogue import shipped_catalogue
+
+EVERY_SPELLING = Spelling(any_case=True, attributes=True, spaced=True, escaped=True)
 
 
 def markers(*literals: str, at: At = At.ANYWHERE) -> list[Marker]:
@@ -86,6 +93,43 @@ def test_stops_are_the_first_characters() -> None:
 def test_a_first_character_stops_where_a_marker_follows_or_may_yet_follow() -> None:
     stops = MarkerSet(markers("<a>", "<b>", "|")).stops
     assert [found.start() for found in stops.finditer("<c<a><<b>|<a")] == [2, 6, 9, 10]
+
+
+def test_white_space_that_a_marker_may_have_is_looked_past() -> None:
+    stops = MarkerSet(markers("`{space}[", "`js{space}x{")).stops
+    text = "`a `[ `\n\n[ `\n\nx `jx `js  a `js x `\n"
+    assert [text[at.start() :][:5] for at in stops.finditer(text)] == [
+        "`[ `\n",
+        "`\n\n[ ",
+        "`js x",
+        "`\n",
+    ]
+
+
+@pytest.mark.parametrize("spelling", [AS_WRITTEN, EVERY_SPELLING])
+@pytest.mark.parametrize("seed", range(10))
+def test_nothing_may_begin_where_nothing_stops(seed: int, spelling: Spelling) -> None:
+    """A stop may be wrong, as the text beyond a few characters shows; a missing one never is."""
+    chance = random.Random(seed)
+    formats = shipped_catalogue().formats.values()
+    literals = {
+        literal
+        for format_ in formats
+        for region in format_.regions
+        for literal in (*region.open, *region.close)
+    }
+    marker_set = MarkerSet(markers(*sorted(literals)), spelling=spelling)
+    pieces = [*sorted(literals), *' \n\t<`[{"a1:', "```", "\n\n", "Action", "json"]
+    for _ in range(200):
+        whole = "".join(chance.choice(pieces) for _ in range(6))
+        for placeholder in PLACEHOLDERS:
+            whole = whole.replace(placeholder, chance.choice(["", " ", "7", "\n\n", "name"]))
+        text = whole[: chance.randrange(1, len(whole) + 1)]
+        for position in range(len(text)):
+            match = marker_set.match(text, position, (At.ANYWHERE,))
+            if match.marker is not None or match.pending:
+                assert marker_set.stops.match(text, position), (text, position)
+                assert marker_set.unread.within(text[position:] + BETWEEN + "x")
 
 
 @pytest.mark.parametrize("literal", ["]x", "^x", "\\x", "-x", ".x"])
