@@ -42,10 +42,12 @@ UNRECORDED: Final = {"job:sidecar_failures:increase15m"}
 
 @pytest.fixture
 def strict(tmp_path: Path) -> list[Path]:
-    """The files of rules, with an objective that no answer keeps."""
+    """The files of rules, with an objective that is missed by the one answer of a round whose text
+    comes after a heartbeat, a second late."""
     text = RECORDING.read_text(encoding="utf-8")
     changed = tmp_path / "recording.yaml"
-    changed.write_text(text.replace('"le", "5.0"', '"le", "0.001"'), encoding="utf-8")
+    objective = text.replace('vector(0.95), "le", "5.0"', 'vector(0.999), "le", "0.5"')
+    changed.write_text(objective, encoding="utf-8")
     assert changed.read_text(encoding="utf-8") != text
     return [changed, ALERTS]
 
