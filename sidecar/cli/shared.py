@@ -56,12 +56,11 @@ def request_headers(given: tuple[str, ...]) -> Any:
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run on uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+    """Run to the end of ``main``, and return what it does."""
+    from sidecar.eventloop import new_event_loop
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 def echo_json(value: Any) -> None:

@@ -66,14 +66,14 @@ def parse(text: bytes) -> Parsed:
 
 
 def dump(value: Any, *, exact: bool) -> bytes:
-    """``value`` as compact JSON text in UTF-8; ``exact`` for values that ``parse`` called so."""
-    if not exact:
-        try:
-            # A Number is a str, and must not be written as one.
-            return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
-        except orjson.JSONEncodeError:
-            pass
-    return _dump_exactly(value).encode()
+    """``value`` as compact JSON text in UTF-8; ``exact`` for values that ``parse`` called so, whose
+    text is ASCII."""
+    try:
+        # A Number is a str, and must not be written as one.
+        text = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    except orjson.JSONEncodeError:
+        return _dump_exactly(value).encode()
+    return _dump_exactly(value).encode() if exact and not text.isascii() else text
 
 
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'

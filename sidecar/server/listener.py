@@ -24,7 +24,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Malformed = Callable[[web.BaseRequest, web.StreamResponse, Fault], None]
 """Is told of what is no request, or of none that is read, and of the answer that it gets."""
 
-_BACKLOG = 128
+_BACKLOG = 1024
 """When file descriptors run out, CPython logs an error for each waiting connection."""
 
 _IDLE_CONNECTION = 75.0
