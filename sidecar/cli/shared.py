@@ -57,7 +57,7 @@ def request_headers(given: tuple[str, ...]) -> Any:
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end of ``main``, and return what it does."""
-    from sidecar.eventloop import new_event_loop
+    from sidecar.cli.eventloop import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)

@@ -101,7 +101,8 @@ class Downstream:
             await self._task
 
     async def begin(self, headers: Headers) -> None:
-        """Send the head, unless that was done; ``headers`` are upstream's that pass."""
+        """Make the head, unless that was done; ``headers`` are upstream's that pass. It leaves with
+        what is written next, or once the writer is told to send it."""
         if self.begun:
             return
         self.begun = True
@@ -156,6 +157,7 @@ class Downstream:
         data = self.stream.wait()
         self._exchange.judged()
         await self.write(data)
+        self.writer.send_headers()
 
     def _look(self) -> None:
         """A heartbeat may be due."""

@@ -66,6 +66,7 @@ class Pump:
                     self._watchdog.listen()
                     self._turn = self._loop.create_future()
                     self._hear()
+                    self._send_head()
                     await self._turn
                     self._watchdog.pause()
                     if self._error is not None:
@@ -75,6 +76,13 @@ class Pump:
             if self._carrier is not None:
                 self._carrier.forget(self._hear)
             del self._take  # which has the pump, to stop it: nobody has to look for the circle
+
+    def _send_head(self) -> None:
+        """What has come took the head with it; if nothing has, it leaves alone."""
+        try:
+            self._writer.send_headers()
+        except ConnectionError:
+            raise CutOff(Outcome.CLIENT_GONE) from None
 
     def _hear(self) -> None:
         """Something may have come, or the end."""

@@ -31,7 +31,7 @@ from sidecar.server.downstream import Downstream
 from sidecar.server.exchange import CutOff, Exchange, Outcome
 from sidecar.server.headers import VIA, Headers
 from sidecar.server.pump import READ, Pump
-from sidecar.server.replies import SERVER, Refusal, error_reply, json_reply
+from sidecar.server.replies import SERVER, Refusal, StreamReply, error_reply, json_reply
 from sidecar.server.unreadable import STREAMS, Reason, reason_of, unreadable
 from sidecar.server.upstream import BROKEN, TIMED_OUT, is_readable
 from sidecar.server.watchdog import Watchdog
@@ -324,7 +324,7 @@ class Relay:
         return chunk
 
     def _reply(self, status: int, headers: Headers) -> web.StreamResponse:
-        reply = web.StreamResponse(status=status, reason=None, headers=headers)
+        reply = StreamReply(status=status, reason=None, headers=headers)
         # Upstream's own pass where all of its headers do.
         reply.headers.setdefault("Server", SERVER)
         reply.headers.setdefault("Via", VIA)

@@ -55,12 +55,19 @@ def json_reply(status: int, body: bytes, headers: Mapping[str, str] | None = Non
     return reply
 
 
+class StreamReply(web.StreamResponse):
+    """An answer that is written as it comes. Its head leaves with what is written first, or once
+    its writer is told to ``send_headers``, which whoever writes does when nothing is there yet."""
+
+    _send_headers_immediately = False
+
+
 def stream_reply(
     headers: Headers, content_type: str, also: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
     """The head of an answer in events: ``headers`` are upstream's that pass, ``also`` those that it
     has whatever upstream says."""
-    reply = web.StreamResponse(status=200, reason=None, headers=headers)
+    reply = StreamReply(status=200, reason=None, headers=headers)
     reply.headers.update(STREAM)
     reply.headers.update(also or {})
     reply.headers["Content-Type"] = content_type

@@ -15,8 +15,10 @@ import trustme
 from sidecar.rules.upstreamsection import Reuse, Tls
 from sidecar.server.app import serving
 from sidecar.server.unreachable import UNREACHABLE
+from tests.test_cli import command, environment
 
-from .keeping import keeping
+from .keeping import Keeper, keeping
+from .process import DATA, address_said
 from .scripted import (
     DONE,
     FINISH,
@@ -161,6 +163,33 @@ async def test_the_systems_authorities_are_trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with keeping(context=authority.server("127.0.0.1")) as kept:
         assert (await kept.ask(MODELS, HONEST))[1].status == 200
+
+
+async def test_the_command_trusts_the_systems_authorities(authority: Authority) -> None:
+    """It hides them from aiohttp, which would read them when it is imported, and for nothing."""
+    keeper = Keeper()
+    listening = await asyncio.start_server(
+        keeper.serve, "127.0.0.1", 0, ssl=authority.server("127.0.0.1")
+    )
+    port = listening.sockets[0].getsockname()[1]
+    free = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    process = await asyncio.create_subprocess_exec(
+        *command("serve", "--upstream", f"https://127.0.0.1:{port}/v1", *free),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(SSL_CERT_FILE=str(authority.file)),
+    )
+    assert process.stderr is not None
+    try:
+        async with listening, asyncio.timeout(LIMIT):
+            address = await address_said(process.stderr, DATA)
+            _, client = await asyncio.open_connection(address.host, address.port)
+            client.write(MODELS)
+            assert (await keeper.asked()).head.start == "GET /v1/models HTTP/1.1"
+            client.close()
+    finally:
+        process.kill()
+        await process.communicate()
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])

@@ -22,7 +22,7 @@ else:
             port: str | bytes | int | None,
             *,
             family: int = 0,
-            type: int = 0,
+            type: int = 0,  # noqa: A002  # uvloop's own name
             proto: int = 0,
             flags: int = 0,
         ) -> list[tuple[Any, ...]]:
