@@ -25,7 +25,9 @@ Malformed = Callable[[web.BaseRequest, web.StreamResponse, Fault], None]
 """Is told of what is no request, or of none that is read, and of the answer that it gets."""
 
 _BACKLOG = 1024
-"""When file descriptors run out, CPython logs an error for each waiting connection."""
+"""Connections that may wait to be accepted, if the system lets as many (listen(2)). A gateway that
+starts anew opens hundreds at once, and one that finds no room tries again after a second, and after
+another two (RFC 6298, 5.5)."""
 
 _IDLE_CONNECTION = 75.0
 """Seconds that a client may keep a connection without a request. aiohttp's hour would leave a

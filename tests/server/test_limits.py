@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import resource
+import socket
+import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ from sidecar.server.descriptors import Descriptors, plan_descriptors, share
 from .scripted import (
     DONE,
     FINISH,
+    LIMIT,
     ROLE,
     Call,
     Peer,
@@ -169,6 +173,21 @@ async def test_one_connection_more_than_there_may_be_is_closed() -> None:
             idle.finish()
             await idle.gone()
         await finish(client, call)
+
+
+def _most_waiting() -> int:
+    """As many connections as the system lets wait for one listener."""
+    return int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a listener may wait for fewer")
+async def test_many_who_come_at_once_find_room() -> None:
+    """While none of them is accepted; who finds none comes again after a second."""
+    async with proxied() as rig:
+        address = (rig.running.data.host, rig.running.data.port)
+        with ExitStack() as stack:
+            for _ in range(min(500, _most_waiting())):  # without a turn of the event loop
+                stack.enter_context(socket.create_connection(address, timeout=LIMIT))
 
 
 async def test_a_connection_that_ends_makes_room() -> None:
