@@ -37,16 +37,15 @@ def read_record(body: bytes, query: str, wire_format: str) -> Record:
     ``stream`` that some servers take for true, and others for a mistake.
     """
     record = _object(body)
-    keys = KEYS[wire_format]
-    tops = {path[0] for path in keys}
+    keys = _TREES[wire_format]
     _in_lower_case(record, keys)
     extra = record.get(EXTRA_BODY)
     for key in extra if isinstance(extra, dict) else ():
-        if key.casefold() in tops:
+        if key.casefold() in keys:
             raise _ambiguous(f"must stand beside {EXTRA_BODY}, not in it", key)
     for pair in re.split("[&;]", query):
         key = unquote_plus(pair.partition("=")[0])
-        if key.casefold() in tops:
+        if key.casefold() in keys:
             # LiteLLM's model, in the query, is a deployment's as in Azure's paths.
             raise _ambiguous("must stand in the body, not in the query", key)
     stream = record.get("stream")
@@ -86,19 +85,33 @@ def _object(body: bytes) -> Record:
     return value
 
 
-def _in_lower_case(record: Record, paths: Iterable[KeyPath]) -> None:
+class _Keys(dict[str, "_Keys"]):
+    """Keys of an object, each with those of what it may hold."""
+
+    @classmethod
+    def of(cls, paths: Iterable[KeyPath]) -> _Keys:
+        """Those with these paths."""
+        tree = cls()
+        for path in paths:
+            keys = tree
+            for key in path:
+                keys = keys.setdefault(key, cls())
+        return tree
+
+
+_TREES = {name: _Keys.of(paths) for name, paths in KEYS.items()}
+
+
+def _in_lower_case(record: Record, keys: _Keys) -> None:
     """Servers in Go (Ollama) and in .NET take a key in any case, and the last of several."""
-    inner: dict[str, list[KeyPath]] = {}
-    for key, *rest in paths:
-        inner.setdefault(key, []).extend([tuple(rest)] if rest else [])
     for key, value in record.items():
         plain = key.casefold()
-        if plain not in inner:
+        if plain not in keys:
             continue
         if key != plain:
             raise _ambiguous("must be written in lower case", key)
         if isinstance(value, dict):
-            _in_lower_case(value, inner[plain])
+            _in_lower_case(value, keys[plain])
 
 
 def _ambiguous(what: str, key: str) -> Refusal:
