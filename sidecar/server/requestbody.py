@@ -48,17 +48,20 @@ def streamed_body(request: web.BaseRequest) -> AsyncIterator[bytes] | None:
 
 
 async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    while True:
+    content = request.content
+    while not content.at_eof():
         try:
-            async with asyncio.timeout(_IDLE):
-                piece = await request.content.readany()
+            if content.is_eof():  # nothing is waited for
+                piece = content.read_nowait()
+            else:
+                async with asyncio.timeout(_IDLE):
+                    piece = await content.readany()
         except TimeoutError:
             raise _too_late() from None
         except web.RequestPayloadError:
             raise Refusal(400, "bad_request", "The request body is not valid HTTP.") from None
-        if not piece:
-            return
-        yield piece
+        if piece:
+            yield piece
 
 
 def _too_late() -> Refusal:
