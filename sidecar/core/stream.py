@@ -82,8 +82,8 @@ class Wire(Carrier, Protocol):
         status instead of an answer, as events: the client's answer has begun."""
 
 
-_MOST_SHOWN, _LARGE = 64, 4096
-"""Texts that are remembered, and bytes of an event from which on its is not: together 256 KiB."""
+_MOST_SHOWN, _LARGE = 16, 4096
+"""Texts that are remembered, and bytes of an event from which on its is not: together 64 KiB."""
 
 
 class _Around(NamedTuple):
