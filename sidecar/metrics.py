@@ -6,7 +6,8 @@ rules and formats come from the configuration, and models from it or from upstre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from prometheus_client import (
@@ -89,7 +90,7 @@ class Metrics:
         self._requests = self._counter(
             "requests", "Requests that have ended.", *by_request, "outcome"
         )
-        self._clients: Counter | None = None
+        self._clients: Callable[..., Counter] | None = None
         self.streams_in_flight = Gauge(
             "sidecar_streams_in_flight",
             "Event streams that are being relayed.",
@@ -101,21 +102,17 @@ class Metrics:
             registry=self.registry,
         )
         self._times = {
-            what: Histogram(
-                f"sidecar_time_to_{what}_seconds",
-                f"From the request {rest}",
-                by_request,
-                buckets=_FIRST,
-                registry=self.registry,
+            what: self._histogram(
+                f"time_to_{what}", f"From the request {rest}", _FIRST, *by_request
             )
             for what, rest in _TIMES.items()
         }
-        self._duration = Histogram(
-            "sidecar_stream_duration_seconds",
+        self._duration = self._histogram(
+            "stream_duration",
             "From the request to the end of its event stream.",
-            (*by_request, "outcome"),
-            buckets=_WHOLE,
-            registry=self.registry,
+            _WHOLE,
+            *by_request,
+            "outcome",
         )
         self._upstream = self._tally(
             "upstream_inter_token_latency", "Between two reads from upstream.", _BETWEEN
@@ -156,8 +153,10 @@ class Metrics:
             "rule",
             "action",
         )
-        self._dropped_lines = self._counter(
-            "dropped_log_lines", "Lines of the access log for which nobody made room."
+        self._dropped_lines = Counter(
+            "sidecar_dropped_log_lines_total",
+            "Lines of the access log for which nobody made room.",
+            registry=self.registry,
         )
         self._unreadable = self._counter(
             "unreadable_answers",
@@ -183,7 +182,7 @@ class Metrics:
             "config_reloads", "Times that the configuration was read again.", "result"
         )
         for result in ("success", "failure"):
-            self._reloads.labels(result)
+            self._reloads(result)
         self._reload_successful = Gauge(
             "sidecar_config_last_reload_successful",
             "Whether what was read last is what is served by: 1, or 0 for a mistake in it.",
@@ -215,7 +214,7 @@ class Metrics:
         """One of the clocks has stopped; ``trace`` is the id of the request's trace, if it has
         one."""
         exemplar = None if trace is None else {"trace_id": trace}
-        self._times[what].labels(*labels).observe(seconds, exemplar)
+        self._times[what](*labels).observe(seconds, exemplar)
 
     def pace(self, labels: Labels) -> Pace:
         """What the events of a stream are observed in."""
@@ -231,60 +230,72 @@ class Metrics:
 
     def reloaded(self, successful: bool, at: float) -> None:
         """The configuration was read again, ``at`` so many seconds since 1970."""
-        self._reloads.labels("success" if successful else "failure").inc()
+        self._reloads("success" if successful else "failure").inc()
         self._reload_successful.set(successful)
         if successful:
             self._reloaded_at.set(at)
 
     def ended(self, labels: Labels, outcome: str, client: str = "") -> None:
         """A request is over; ``client`` is empty if nobody was recognised."""
-        self._requests.labels(*labels, outcome).inc()
+        self._requests(*labels, outcome).inc()
         if self._clients is not None:
-            self._clients.labels(client or NO_CLIENT, outcome).inc()
+            self._clients(client or NO_CLIENT, outcome).inc()
 
     def streamed(self, labels: Labels, outcome: str, seconds: float) -> None:
         """An event stream is over."""
-        self._duration.labels(*labels, outcome).observe(seconds)
+        self._duration(*labels, outcome).observe(seconds)
 
     def answered(self, rule: str, stats: Stats) -> None:
         """A filtered answer is over."""
         for (channel, format_id), characters in stats.hidden_characters.items():
-            self._hidden.labels(rule, channel.value, format_id or "none").inc(characters)
+            self._hidden(rule, channel.value, format_id or "none").inc(characters)
         if stats.unknown_fields:
-            self._unknown.labels(rule).inc(stats.unknown_fields)
+            self._unknown(rule).inc(stats.unknown_fields)
         for format_id, markers in stats.orphan_closers.items():
-            self._orphans.labels(rule, format_id).inc(markers)
+            self._orphans(rule, format_id).inc(markers)
         for action, choices in stats.empty_answers.items():
-            self._empty.labels(rule, action.value).inc(choices)
+            self._empty(rule, action.value).inc(choices)
 
     def used(self, labels: Labels, tokens: Iterable[tuple[str, int]]) -> None:
         """Tokens, by their type."""
         for kind, number in tokens:
-            self._tokens.labels(*labels, kind).inc(number)
+            self._tokens(*labels, kind).inc(number)
 
     def told(self, labels: Labels, stats: Stats, heartbeats: int, *, early: bool) -> None:
         """What was said besides the answer."""
         for phase, number in stats.statuses.items():
-            self._statuses.labels(labels.route, labels.rule, phase).inc(number)
+            self._statuses(labels.route, labels.rule, phase).inc(number)
         if heartbeats:
-            self._heartbeats.labels(labels.route, labels.rule).inc(heartbeats)
+            self._heartbeats(labels.route, labels.rule).inc(heartbeats)
         if early:
-            self._early.labels(labels.route, labels.rule).inc()
+            self._early(labels.route, labels.rule).inc()
 
     def retried(self, route: str, reason: str) -> None:
         """A request is sent to upstream again."""
-        self._retries.labels(route, reason).inc()
+        self._retries(route, reason).inc()
 
     def unreadable(self, route: str, rule: str, reason: str, action: str) -> None:
         """An answer cannot be read."""
-        self._unreadable.labels(route, rule, reason, action).inc()
+        self._unreadable(route, rule, reason, action).inc()
 
     def dropped_line(self) -> None:
         """A line of the access log was dropped."""
         self._dropped_lines.inc()
 
-    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
-        return Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry)
+    # By the values of its labels. The client would make text of each and look under a lock, which
+    # takes as long as to count; they are few, so that all are kept.
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Callable[..., Counter]:
+        return cache(Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry).labels)
+
+    def _histogram(
+        self, name: str, help_: str, buckets: Sequence[float], *labels: str
+    ) -> Callable[..., Histogram]:
+        return cache(
+            Histogram(
+                f"sidecar_{name}_seconds", help_, labels, buckets=buckets, registry=self.registry
+            ).labels
+        )
 
     def _tally(self, name: str, help_: str, bounds: Iterable[float]) -> Tally:
         tally = Tally(tuple(bounds))

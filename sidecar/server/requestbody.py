@@ -49,9 +49,9 @@ def streamed_body(request: web.BaseRequest) -> AsyncIterator[bytes] | None:
 
 async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
     content = request.content
-    while not content.at_eof():
+    while True:
         try:
-            if content.is_eof():  # nothing is waited for
+            if content.is_eof():  # and what is not read yet is here
                 piece = content.read_nowait()
             else:
                 async with asyncio.timeout(_IDLE):
@@ -60,8 +60,9 @@ async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
             raise _too_late() from None
         except web.RequestPayloadError:
             raise Refusal(400, "bad_request", "The request body is not valid HTTP.") from None
-        if piece:
-            yield piece
+        if not piece:
+            return
+        yield piece
 
 
 def _too_late() -> Refusal:
