@@ -239,6 +239,8 @@ def _answers(number: int) -> str:
 
 def _receive(number: signal.Signals, received: asyncio.Future[signal.Signals]) -> None:
     """The first signal; the next one has its effect by the system."""
+    if received.done():
+        return  # it came together with the first, before that had its effect
     received.set_result(number)
     for each in _SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(each)

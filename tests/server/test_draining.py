@@ -248,6 +248,18 @@ async def test_a_second_signal_ends_at_once(number: signal.Signals, tmp_path: Pa
         assert await client.gone() == b""
 
 
+async def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
+    """As when a supervisor and a process group pass on the same end: nobody has asked twice."""
+    async with running(tmp_path) as sidecar, sidecar.rig.call(chat()) as (client, call):
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            sidecar.process.send_signal(number)
+        assert (await sidecar.said("draining|in the event loop"))[0] == "draining"
+        await call.send(streamed(ROLE, text("whole"), FINISH, DONE))
+        assert visible((await client.answer()).body) == "whole"
+        code, _, said = await sidecar.ended()
+        assert (code, "in the event loop" in said) == (0, False)
+
+
 async def test_several_processes_share_a_port(tmp_path: Path) -> None:
     """Each new connection goes to one of them; one that is killed takes only its own streams."""
     folders = [tmp_path / "one", tmp_path / "two"]
