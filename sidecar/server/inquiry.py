@@ -57,7 +57,8 @@ def inquire(
         headers=headers,
         tools_declared=bool(declared),
     )
-    thinking_off = any(_says(value, *switch) for switch in reader.thinking_off)
+    switches = (switch for switch in reader.thinking_off if switch[0][0] in value)
+    thinking_off = any(_says(value, *switch) for switch in switches)
     stream = value.get("stream")
     streams = reader.streams if stream is None else stream is True
     return Inquiry(

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -80,21 +80,25 @@ class UpstreamClient:
         self._retries = upstream.retries
         self._telling = Telling()
         self._lingering: set[asyncio.Task[None]] = set()
-        traces = aiohttp.TraceConfig()
-        traces.on_request_redirect.append(_stay)
         connections = connector(upstream)
         self._keeps = not connections.force_close
-        self._session = aiohttp.ClientSession(
-            connector=connections,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=upstream.timeouts.connect),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
+        options: dict[str, Any] = {
+            "connector": connections,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "timeout": aiohttp.ClientTimeout(total=None, connect=upstream.timeouts.connect),
+            "auto_decompress": False,
+            "trust_env": False,
+            "skip_auto_headers": ("Accept", "Content-Type", "User-Agent"),
             # Some gateways put whole policies into a response header; aiohttp would stop at 8 KiB.
-            max_line_size=65_536,
-            max_field_size=65_536,
-            trace_configs=[traces],
+            "max_line_size": 65_536,
+            "max_field_size": 65_536,
+        }
+        self._session = aiohttp.ClientSession(**options)
+        # Of its own: a request takes longer where somebody may watch it.
+        traces = aiohttp.TraceConfig()
+        traces.on_request_redirect.append(_stay)
+        self._websockets = aiohttp.ClientSession(
+            **options, connector_owner=False, trace_configs=[traces]
         )
 
     @asynccontextmanager
@@ -158,7 +162,7 @@ class UpstreamClient:
 
         async def send() -> aiohttp.ClientWebSocketResponse[bool]:
             async with self._waiting():
-                return await self._session.ws_connect(
+                return await self._websockets.ws_connect(
                     URL(url, encoded=True),
                     headers=headers,
                     protocols=protocols,
@@ -182,6 +186,7 @@ class UpstreamClient:
         for task in self._lingering:
             task.cancel()
         await asyncio.gather(*self._lingering, return_exceptions=True)
+        await self._websockets.close()
         await self._session.close()
 
     async def _repeat(

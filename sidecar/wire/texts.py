@@ -89,7 +89,8 @@ class Texts:
     def start_message(self) -> None:
         """The texts of another message follow."""
         self._lane = Lane(self._ruling.vocabulary, self._ruling.declared, self._start)
-        self._refusal = Lane(self._ruling.vocabulary, self._ruling.declared)
+        self._refusal: Lane | None = None
+        """The lane of its refusal, if it has one."""
         self._fed = False
         """The lane has read some text."""
         unknown = self._start is None and not self._reasoning_has_field
@@ -166,11 +167,14 @@ class Texts:
 
     def feed_refusal(self, text: str) -> Said:
         """More of the refusal."""
+        if self._refusal is None:
+            self._refusal = Lane(self._ruling.vocabulary, self._ruling.declared)
         return self._judge(self._refusal.feed(text), None)
 
     def finish_refusal(self) -> Said:
         """What was held of the refusal, which is complete."""
-        return self._judge(self._refusal.finish(), None)
+        held = [] if self._refusal is None else self._refusal.finish()
+        return self._judge(held, None)
 
     def take_calls(self, *, whole: bool) -> list[Record]:
         """The calls that were moved out of the text since the last time: deltas, or, if ``whole``,
