@@ -282,8 +282,9 @@ class Metrics:
         """A line of the access log was dropped."""
         self._dropped_lines.inc()
 
-    # By the values of its labels. The client would make text of each and look under a lock, which
-    # takes as long as to count; they are few, so that all are kept.
+    # Called with the values of its labels, each gives their series. The client library would make
+    # text of every value and look under a lock, which takes as long as to count; the series are
+    # few, so that all are kept.
 
     def _counter(self, name: str, help_: str, *labels: str) -> Callable[..., Counter]:
         return cache(Counter(f"sidecar_{name}_total", help_, labels, registry=self.registry).labels)
