@@ -116,7 +116,7 @@ def test_nothing_may_begin_where_nothing_stops(seed: int, spelling: Spelling) ->
         literal
         for format_ in formats
         for region in format_.regions
-        for literal in (*region.open, *region.close)
+        for literal in (*region.open, *region.close, *format_.discard, *format_.tail)
     }
     marker_set = MarkerSet(markers(*sorted(literals)), spelling=spelling)
     pieces = [*sorted(literals), *' \n\t<`[{"a1:', "```", "\n\n", "Action", "json"]

@@ -46,6 +46,11 @@ from tests.wire.streams import ROLE, STOP, Json, chunk, document, send, whole
 MOVE_SLOPPY = replace(MOVE, spaced_tags=True, html_escaped=True)
 
 per_format = pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda each: each.name)
+per_format_with_choices = pytest.mark.parametrize(
+    "wire_format",
+    [each for each in WIRE_FORMATS if ADAPTERS[each.name].lanes > 1],
+    ids=lambda each: each.name,
+)
 TRIPLES = [said[i : i + 3].encode() for said in SECRETS.values() for i in range(len(said) - 2)]
 
 
@@ -115,8 +120,7 @@ def test_a_text_that_something_else_cuts_short_loses_nothing(wire_format: WireFo
 @per_format
 def test_half_a_marker_in_each_of_two_fields_is_text(wire_format: WireFormat) -> None:
     suite = suite_of(wire_format)
-    if Kind.REASONING not in suite.adapter.structured:
-        pytest.skip("it has no reasoning in a place of its own")
+    assert Kind.REASONING in suite.adapter.structured
     for first, second in (("plan <thi", "nk>B"), ("plan </thi", "nk>B"), ("<", "think>B")):
         sent = suite.sent(Made("", [*thought(first), *text(second)]).finished)
         assert suite.read(suite.run(DROP, sent)).visible == {0: second}
@@ -124,11 +128,9 @@ def test_half_a_marker_in_each_of_two_fields_is_text(wire_format: WireFormat) ->
         assert (kept.reasoning, kept.visible) == (first, {0: second})
 
 
-@per_format
+@per_format_with_choices
 def test_half_a_marker_in_each_of_two_choices_is_text(wire_format: WireFormat) -> None:
     suite = suite_of(wire_format)
-    if suite.adapter.lanes < 2:
-        pytest.skip("it has one choice")
     pieces = [*text("A <thi"), *text("nk>B", lane=1), *text("s>"), *text("</thi", lane=1)]
     read = suite.read(suite.run(DROP, suite.sent(Made("", pieces).finished)))
     assert read.visible == {0: "A <this>", 1: "nk>B</thi"}
