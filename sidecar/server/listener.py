@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -76,7 +77,11 @@ class Listener:
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE,
             )
         except OSError as error:
-            raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
+            number, reason = error.errno or 0, error.strerror or str(error)
+            if number > 0:  # else no number of the system's, as of a name that is not found
+                # The event loop's own words say the address once more.
+                reason = os.strerror(number).lower()
+            raise OSError(f"cannot listen on {address}: {reason}") from error
         host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)
 

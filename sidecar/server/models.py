@@ -67,7 +67,7 @@ class Models:
             self._names = names
         else:
             # What it listed before stays: a moment's failure renames no model.
-            log.info("upstream does not list its models; metrics call unlisted ones %r", OTHER)
+            log.info("upstream gave no list of its models; metrics call unlisted ones %r", OTHER)
 
     async def _list(self) -> bytes:
         url = f"{self._config.upstream.base_url}/models"
