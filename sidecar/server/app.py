@@ -30,7 +30,7 @@ from sidecar.server.reload import Reloader
 from sidecar.server.service import Service
 from sidecar.server.tls import ReloadingContext
 from sidecar.server.tracing import tracing_from_environment
-from sidecar.server.uncaught import told_by_class
+from sidecar.server.uncaught import tell_by_class
 
 log = logging.getLogger("sidecar")
 
@@ -137,13 +137,13 @@ async def serving(config: Config, catalogue: Catalogue | None = None) -> AsyncIt
     catalogue = catalogue or shipped_catalogue(config.formats)
     rules = RuleSet(config.rules, catalogue, promoted=config.limits.promoted)
     metrics, observed = Metrics(), Observed(time.time())
+    tell_by_class()
     tls = None if config.access.tls is None else ReloadingContext(config.access.tls)
     tracing = tracing_from_environment(os.environ)
     descriptors = plan_descriptors(config.limits.streams)
     in_flight = InFlight(replace(config.limits, streams=descriptors.streams))
     running: Running | None = None
     async with AsyncExitStack() as stack:
-        stack.enter_context(told_by_class())
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.close)
         service = Service(config, rules, metrics, observed, in_flight, tracing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -29,6 +30,11 @@ _BACKLOG = 1024
 """Connections that may wait to be accepted, if the system lets as many (listen(2)). A gateway that
 starts anew opens hundreds at once, and one that finds no room tries again after a second, and after
 another two (RFC 6298, 5.5)."""
+
+_AT_ONCE = 1
+"""Connections that asyncio accepts in a turn of its loop. When no file descriptor is left, CPython
+tries the rest of them all the same, and each attempt is reported and made again a second later, as
+often: they multiply (python/cpython#151615). uvloop's number is its own."""
 
 _IDLE_CONNECTION = 75.0
 """Seconds that a client may keep a connection without a request. aiohttp's hour would leave a
@@ -71,7 +77,7 @@ class Listener:
                 self._server,
                 address.host,
                 address.port,
-                backlog=_BACKLOG,
+                backlog=_AT_ONCE,
                 reuse_port=reuse_port or None,
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE,
@@ -82,6 +88,9 @@ class Listener:
                 # The event loop's own words say the address once more.
                 reason = os.strerror(number).lower()
             raise OSError(f"cannot listen on {address}: {reason}") from error
+        for each in self._listening.sockets:
+            with socket.fromfd(each.fileno(), each.family, each.type) as same:
+                same.listen(_BACKLOG)
         host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)
 

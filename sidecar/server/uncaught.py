@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 log = logging.getLogger("sidecar")
@@ -33,11 +31,9 @@ _SENTENCES: Final = frozenset(
 """asyncio's own that say something. Others quote what was called, and with what."""
 
 
-@contextmanager
-def told_by_class() -> Iterator[None]:
-    """They are told in a line of the log each, as long as the context is open."""
-    loop = asyncio.get_running_loop()
-    before = loop.get_exception_handler()
+def tell_by_class() -> None:
+    """They are told in a line of the log each as long as the running event loop lives: what happens
+    while it ends must not be quoted either."""
     told: dict[tuple[str, str], float] = {}
 
     def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -49,8 +45,4 @@ def told_by_class() -> Iterator[None]:
             told[said, kind] = now
             log.error(UNCAUGHT, said, kind)
 
-    loop.set_exception_handler(tell)
-    try:
-        yield
-    finally:
-        loop.set_exception_handler(before)
+    asyncio.get_running_loop().set_exception_handler(tell)

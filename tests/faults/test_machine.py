@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import resource
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from aiohttp import web
 
 import sidecar
 from sidecar.core.status import StatusPolicy
+from sidecar.rules.configvalues import Address
 from sidecar.rules.statussection import StatusSpec
-from sidecar.server.uncaught import QUIET, UNCAUGHT, told_by_class
+from sidecar.server.listener import Listener
+from sidecar.server.uncaught import QUIET, UNCAUGHT, tell_by_class
 from tests.server.clock import Clock
 from tests.server.conftest import PROMISED
 from tests.server.process import AT_ONCE, Command, running
@@ -137,17 +143,48 @@ async def _until_served(rig: Rig) -> None:
         await asyncio.sleep(0.1)
 
 
+def test_no_more_files_is_met_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By asyncio, which tries again after a second: attempts that multiply take all the time."""
+    told: list[Any] = []
+    met = asyncio.Event()
+
+    def none_left(_: socket.socket) -> NoReturn:
+        raise OSError(errno.EMFILE, "")
+
+    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        told.append(context["message"])
+        met.set()
+
+    async def crowd() -> None:
+        asyncio.get_running_loop().set_exception_handler(tell)
+        listener = Listener(_nobody)
+        listener.limit(write_timeout=1.0, connections=10)
+        address = await listener.start(Address("127.0.0.1", 0))
+        monkeypatch.setattr(socket.socket, "accept", none_left)
+        with socket.create_connection((address.host, address.port)):
+            await met.wait()
+        await listener.stop()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(crowd())
+    assert told == ["socket.accept() out of system resource"]
+
+
+async def _nobody(_: web.BaseRequest) -> NoReturn:
+    raise AssertionError("nobody was accepted")
+
+
 async def test_what_nobody_caught_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Without its text, and each of its kind once in a while."""
     loop, clock = asyncio.get_running_loop(), Clock(frozen=True)
     full = {"message": "socket.accept() out of system resource", "exception": OSError(24, SECRET)}
-    with told_by_class():
-        for _ in range(1000):
-            loop.call_exception_handler(full)
-        loop.call_exception_handler(full | {"exception": ValueError(SECRET)})
-        loop.call_exception_handler({"message": f"Exception in callback f({SECRET!r})"})
-        clock.advance(QUIET + 1)
+    tell_by_class()
+    for _ in range(1000):
         loop.call_exception_handler(full)
+    loop.call_exception_handler(full | {"exception": ValueError(SECRET)})
+    loop.call_exception_handler({"message": f"Exception in callback f({SECRET!r})"})
+    clock.advance(QUIET + 1)
+    loop.call_exception_handler(full)
     told = [record.getMessage() for record in caplog.records if record.msg == UNCAUGHT]
     of_files = "in the event loop: socket.accept() out of system resource (OSError)"
     assert told == [
