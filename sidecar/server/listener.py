@@ -82,15 +82,15 @@ class Listener:
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE,
             )
+            for each in self._listening.sockets:
+                with socket.fromfd(each.fileno(), each.family, each.type) as same:
+                    same.listen(_BACKLOG)
         except OSError as error:
             number, reason = error.errno or 0, error.strerror or str(error)
             if number > 0:  # else no number of the system's, as of a name that is not found
                 # The event loop's own words say the address once more.
                 reason = os.strerror(number).lower()
             raise OSError(f"cannot listen on {address}: {reason}") from error
-        for each in self._listening.sockets:
-            with socket.fromfd(each.fileno(), each.family, each.type) as same:
-                same.listen(_BACKLOG)
         host, port, *_ = self._listening.sockets[0].getsockname()
         return Address(host, port)
 

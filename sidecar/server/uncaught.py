@@ -17,8 +17,8 @@ UNCAUGHT = "in the event loop: %s (%s)"
 """The line of one of them."""
 
 QUIET: Final = 10.0
-"""Seconds in which each is told once. When file descriptors run out, CPython reports every
-connection that waits, once a second: megabytes, which fill the disk as well."""
+"""Seconds in which each is told once: what fails with every connection, or while no file descriptor
+is left, would fill the disk as well."""
 
 _SENTENCES: Final = frozenset(
     {
