@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sidecar.errors import Mistake
+from sidecar.rules.formatfile import FormatSection
 
 _ACCESS: Final = "Who may ask"
 _USE: Final = "Use it"
@@ -39,7 +40,7 @@ SECTIONS: Final = {
     "rules.formats": _COVERS,
     "rules.status": _STATUS,
 }
-"""By the keys of the configuration. Any other key is one of a format file's."""
+"""By the keys of the configuration."""
 
 
 def explained(mistakes: Iterable[Mistake]) -> str:
@@ -56,4 +57,5 @@ def _section(mistake: Mistake) -> str:
     keys = [part for part in mistake.path.split(".") if not part.isdigit()]
     if not any(keys):
         return ""
-    return SECTIONS.get(".".join(keys[:2])) or SECTIONS.get(keys[0]) or SECTIONS["formats"]
+    of_a_format = SECTIONS["formats"] if keys[0] in FormatSection.model_fields else ""
+    return SECTIONS.get(".".join(keys[:2])) or SECTIONS.get(keys[0]) or of_a_format

@@ -38,6 +38,12 @@ def test_of_a_file_as_a_whole_nothing_more_is_said() -> None:
     assert explained([Mistake("sidecar.yaml", 0, 0, "", "is no file")]) == ""
 
 
+def test_of_a_key_that_there_is_not_nothing_more_is_said() -> None:
+    """A misspelt key of the configuration is none of a format file's."""
+    assert explained([mistake("rulez")]) == ""
+    assert explained([mistake("limits.strems")]).endswith("“Limits”.")
+
+
 def test_the_command_line_says_so_after_the_mistakes(tmp_path: Path) -> None:
     file = tmp_path / "sidecar.yaml"
     file.write_text("upstream: {base_url: http://u/v1}\ndrain: {delay: soon}\n", encoding="utf-8")
