@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,11 +118,15 @@ def get(address: str, path: str) -> tuple[int, bytes]:
         return reply.status, reply.read()
 
 
+def free_ports(number: int) -> list[int]:
+    """So many that nobody has, each another one."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [each.getsockname()[1] for each in held]
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @pytest.fixture
@@ -409,7 +413,7 @@ def test_an_interrupt_stops_it_too() -> None:
 
 
 def test_the_environment_says_where_it_listens(config: Path) -> None:
-    data, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    data, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
     more = {"SIDECAR_LISTEN": data, "SIDECAR_ADMIN": admin, "SIDECAR_CONFIG": str(config)}
     with serving(**more) as running:
         assert (running.data, running.admin) == (data, admin)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.rolling.balancer import NGINX
-from tests.test_cli import free_port
+from tests.test_cli import free_ports
 
 _CONFIG: Final = """
 worker_processes 1;
@@ -44,8 +44,8 @@ def proxies(
     assert NGINX is not None
     addresses: dict[str, str] = {}
     servers = ""
-    for name, (directives, behind) in setups.items():
-        port = free_port()
+    ports = free_ports(len(setups))
+    for port, (name, (directives, behind)) in zip(ports, setups.items(), strict=True):
         servers += _SERVER.format(
             port=port, behind=addresses.get(behind, sidecar), directives=directives
         )

@@ -39,7 +39,7 @@ from tests.server.scripted import (
     streamed,
     text,
 )
-from tests.test_cli import free_port
+from tests.test_cli import free_ports
 
 from .verdicts import SECRET, Told, complete, refused, watched
 
@@ -212,7 +212,7 @@ NOBODY_READS = (
 @asynccontextmanager
 async def speechless(way: str, folder: Path, upstream_url: str) -> AsyncIterator[int]:
     """A sidecar that can say nothing; its port."""
-    port, admin = free_port(), free_port()
+    port, admin = free_ports(2)
     config = folder / "sidecar.yaml"
     config.write_text(
         f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:{admin}\nmodels: [m]\n"

@@ -15,7 +15,7 @@ from sidecar import __version__
 from sidecar.checking import check
 from sidecar.rules.source import NEEDS_RESTART
 from tests.locks import ROOT
-from tests.test_cli import free_port, get, serving
+from tests.test_cli import free_ports, get, serving
 
 from .rendering import CHART, VERSIONS, Helm, Manifest, mistake, only, pods
 from .switches import SECRET, SWITCHES, VALUES, paths
@@ -268,7 +268,8 @@ def test_the_values_that_a_document_shows_are_right(
 
 
 def test_the_container_runs_as_it_is_rendered(helm: Helm, tmp_path: Path) -> None:
-    values = {"listen": {"port": free_port()}, "admin": {"port": free_port()}}
+    listen, admin = free_ports(2)
+    values = {"listen": {"port": listen}, "admin": {"port": admin}}
     manifests = helm.rendered(values)
     [container] = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
     config = tmp_path / "sidecar.yaml"
